@@ -1,0 +1,146 @@
+"""What a task answers, as frozen values that know their place.
+
+Frames, named in every field: ``px`` is the original raster's pixel grid, x to the right and y down, origin at the upper
+left corner of the upper left pixel, so pixel (0, 0) spans [0, 1); ``crs`` is the raster's own coordinate system;
+``lonlat`` is WGS 84 in degrees. A transform is the affine ``(a, b, c, d, e, f)`` with ``x_crs = a x_px + b y_px + c`` and
+``y_crs = d x_px + e y_px + f``; rotation is allowed.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+
+BoxPx = tuple[float, float, float, float]
+Affine6 = tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What the model was shown, and from where.
+
+    Attributes:
+        path: the raster, as the user named it.
+        width_px, height_px: size of the whole raster.
+        window_px: the part that was read, ``x1, y1, x2, y2``.
+        crs: an authority string such as ``EPSG:32633``, else WKT, or None without a georeference.
+        transform: of the whole raster, or None without a georeference.
+        gsd_m: ground size of one raster pixel in metres, or None where it is unknown.
+        model_px: width and height of the picture the model saw.
+        model_gsd_m: ground size of one model pixel in metres, or None.
+        bands: the band chosen for red, green and blue, each as ``3 (red)``.
+        bands_by: how they were chosen: ``asked``, ``colour interpretation``, ``band names``, ``sensor NAME``, ``position``.
+        stretch: how values became 8 bit, such as ``none (uint8)`` or ``2-98 % of valid pixels: 311..2740``.
+        valid_frac: share of the window that holds data, in [0, 1].
+    """
+
+    path: str
+    width_px: int
+    height_px: int
+    window_px: BoxPx
+    crs: str | None
+    transform: Affine6 | None
+    gsd_m: float | None
+    model_px: tuple[int, int]
+    model_gsd_m: float | None
+    bands: tuple[str, ...]
+    bands_by: str
+    stretch: str
+    valid_frac: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A text: the answer to a question, a caption, a region's description.
+
+    Attributes:
+        text: as the model gave it, trimmed.
+        question: what was asked, or None where the task asks nothing of the user.
+        score: probability of the answer in [0, 1], or None where no honest figure exists.
+        score_method: what the score is, such as ``p(first token among yes, no)`` or ``mean token probability``.
+        truncated: whether the token budget ended first.
+    """
+
+    text: str
+    question: str | None = None
+    score: float | None = None
+    score_method: str | None = None
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScores:
+    """A distribution over the labels that were offered.
+
+    Attributes:
+        labels: in falling order of probability.
+        probabilities: in [0, 1], summing to one, in the order of ``labels``.
+        score_method: how they were made.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    score_method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """An axis-aligned box in the raster's pixels.
+
+    Attributes:
+        label: the phrase or class it answers.
+        box_px: ``x1, y1, x2, y2`` in the original raster's pixels.
+        score: in [0, 1], or None.
+        score_method: what the score is.
+    """
+
+    label: str
+    box_px: BoxPx
+    score: float | None = None
+    score_method: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """A label grid over a part of the raster.
+
+    Attributes:
+        labels: cell value k means ``labels[k - 1]``; 0 is background, 255 is no data.
+        cells: ``(rows, columns)`` uint8.
+        probability: ``(rows, columns)`` float32 in [0, 1], of the cell's own value, or None.
+        area_px: the part of the raster that the grid spans, ``x1, y1, x2, y2``; cells are equal and need not be square.
+        score_method: what the probability is.
+    """
+
+    labels: tuple[str, ...]
+    cells: np.ndarray
+    area_px: BoxPx
+    probability: np.ndarray | None = None
+    score_method: str | None = None
+
+
+Result = Answer | ClassScores | Box | Mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything one request gave: the root of the JSON schema (``rsvlm schema``).
+
+    Attributes:
+        task: the subcommand.
+        model: name of the bundle and the sha256 of its manifest.
+        sources: one for each raster, in the order given; of two dates, results lie on the first one's pixel grid.
+        results: in reading order.
+        truncated: whether any reply ran out of budget.
+        warnings: one line each.
+        seconds: wall time of the stages, by name.
+    """
+
+    task: str
+    model: tuple[str, str]
+    sources: tuple[Source, ...]
+    results: tuple[Result, ...]
+    truncated: bool = False
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,123 @@
+"""How a model family is spoken to: its prompts, tags, scales and reply forms.
+
+A dialect is data. It travels in the bundle manifest (key ``dialect``), so nothing about a family is guessed at run time;
+training writes its texts with the same object, so both sides share one law.
+"""
+
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+
+class Granularity(IntEnum):
+    """Which of the three expert sets serves a request; the value is the expert index."""
+
+    IMAGE = 0
+    REGION = 1
+    PIXEL = 2
+
+
+class MaskStyle(StrEnum):
+    """How a mask is written as text; `rsvlm_cli.tasks.grammar` holds the law of each."""
+
+    RUNS = "runs"
+    QUADRANTS = "quadrants"
+
+
+class PromptKind(StrEnum):
+    """Each kind of question that a family knows, and the key of its template."""
+
+    ASK = "ask"
+    CAPTION = "caption"
+    CLASSIFY = "classify"
+    GROUND = "ground"
+    DESCRIBE = "describe"
+    SEGMENT = "segment"
+    DETECT_CHANGE = "detect_change"
+    DESCRIBE_CHANGE = "describe_change"
+
+
+GRANULARITY = {
+    PromptKind.ASK: Granularity.IMAGE,
+    PromptKind.CAPTION: Granularity.IMAGE,
+    PromptKind.CLASSIFY: Granularity.IMAGE,
+    PromptKind.GROUND: Granularity.REGION,
+    PromptKind.DESCRIBE: Granularity.REGION,
+    PromptKind.SEGMENT: Granularity.PIXEL,
+    PromptKind.DETECT_CHANGE: Granularity.PIXEL,
+    PromptKind.DESCRIBE_CHANGE: Granularity.IMAGE,
+}
+"""Source: RSUniVLM's tag table: [SEG] 2, [VG] and [REF] 1, all others 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One family's prompts and reply forms.
+
+    Attributes:
+        chat_template: the whole prompt of a single turn, with ``{images}`` and ``{text}``.
+        image_token: the placeholder that the engine replaces by one image's feature vectors.
+        image_joiner: what stands between the placeholders of several images.
+        prompts: template of the user text for each kind; fields ``{question}``, ``{phrase}``, ``{box}``, ``{label}``.
+        box_scale: boxes are integers in [0, box_scale], a share of the image's width (x) or height (y).
+        no_boxes: the reply that says "nothing found", or None where the family has none.
+        mask_style: the mask text's form.
+        mask_grid: cells on each side of a mask.
+    """
+
+    chat_template: str
+    image_token: str = "<image>"
+    image_joiner: str = " "
+    prompts: dict[PromptKind, str] = field(default_factory=dict)
+    box_scale: int = 100
+    no_boxes: str | None = None
+    mask_style: MaskStyle = MaskStyle.RUNS
+    mask_grid: int = 24
+
+    def prompt(self, kind: PromptKind, *, n_images: int = 1, **fields: str) -> str:
+        """Return the whole prompt string, image placeholders included."""
+        return self.wrap(self.prompts[kind].format(**fields), n_images=n_images)
+
+    def wrap(self, text: str, *, n_images: int = 1) -> str:
+        """Put a user text into the chat template."""
+        images = self.image_joiner.join([self.image_token] * n_images)
+        # Not str.format: a question may hold braces.
+        return self.chat_template.replace("{images}", images).replace("{text}", text)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest form."""
+        return asdict(self) | {"prompts": {kind.value: text for kind, text in self.prompts.items()}}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Dialect":
+        """Read the manifest form; the inverse of `to_json`."""
+        prompts = {PromptKind(kind): text for kind, text in data["prompts"].items()}
+        return cls(**(data | {"prompts": prompts, "mask_style": MaskStyle(data["mask_style"])}))
+
+
+RSUNIVLM = Dialect(
+    chat_template=(
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\n{images}\n{text}<|im_end|>\n<|im_start|>assistant\n"
+    ),
+    prompts={
+        PromptKind.ASK: "[VQA] {question}",
+        PromptKind.CAPTION: "[CAP] Describe this image briefly.",
+        PromptKind.CLASSIFY: "[CLS] What is the scene class of this image?",
+        PromptKind.GROUND: "[VG] Where is the {phrase}?",
+        PromptKind.DESCRIBE: "[REF] what is {box}?",
+        PromptKind.SEGMENT: "[SEG] {label}.",
+        PromptKind.DETECT_CHANGE: "[SEG] Please segment the {label} area that have changed in the second image.",
+        PromptKind.DESCRIBE_CHANGE: "[CCD] Please briefly describe the changes in these two images.",
+    },
+)
+"""Source: the released RSUniVLM demo, byte for byte where it shows an example; it shows none for [CLS]."""
+
+NANO = Dialect(
+    chat_template="<|im_start|>user\n{images}\n{text}<|im_end|>\n<|im_start|>assistant\n",
+    prompts=RSUNIVLM.prompts,
+    no_boxes="none",
+    mask_style=MaskStyle.QUADRANTS,
+    mask_grid=24,
+)
+"""The embedded model: RSUniVLM's prompts, no system turn, and masks as quadrant blocks (docs/adr/0002)."""
