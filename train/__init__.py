@@ -1,0 +1,1 @@
+"""Training: data, mixture, loop, evaluation, recipes."""
