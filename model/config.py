@@ -1,0 +1,165 @@
+"""Sizes of the network, as frozen dataclasses; no torch here.
+
+The same classes describe the embedded ``nano`` and RSUniVLM's 1.66 B: only the numbers differ.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionConfig:
+    """The vision tower.
+
+    Attributes:
+        image_size: side of the square input, pixels.
+        patch_size: pixels of image a side of one visual token.
+        hidden_size, intermediate_size, heads: of each block.
+        layers: blocks that are run; SigLIP's last block is not among them (26 of 27 in RSUniVLM).
+        layer_norm_eps: epsilon of each LayerNorm.
+        stem_channels: empty for SigLIP's patch embedding, one strided convolution. Else the widths of a convolutional
+            stem, each stage halving the resolution, so ``patch_size == 2 ** len(stem_channels)``; the last width
+            is ``hidden_size``. Source: early convolutions help transformers see better, arXiv:2106.14881.
+        stem_blocks: residual blocks after each stage of the stem.
+    """
+
+    image_size: int
+    patch_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    layer_norm_eps: float = 1e-6
+    stem_channels: tuple[int, ...] = ()
+    stem_blocks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"vision hidden size {self.hidden_size} is no multiple of its {self.heads} heads")
+        if self.stem_channels:
+            if 2 ** len(self.stem_channels) != self.patch_size or self.stem_channels[-1] != self.hidden_size:
+                raise ValueError(f"stem {self.stem_channels} does not end at patch {self.patch_size}, width {self.hidden_size}")
+            if len(self.stem_blocks) != len(self.stem_channels):
+                raise ValueError(f"{len(self.stem_blocks)} block counts for {len(self.stem_channels)} stem stages")
+
+    @property
+    def grid(self) -> int:
+        """Visual tokens a side; a border narrower than a patch is dropped."""
+        return self.image_size // self.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens an image, without the newline vector."""
+        return self.grid**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderConfig:
+    """The language model.
+
+    Attributes:
+        vocab_size, hidden_size, layers, heads, kv_heads: as in Qwen2.
+        intermediate_size: width of one expert.
+        experts: expert MLPs a layer; the request's granularity chooses one.
+        rope_theta: base of the rotary embedding.
+        rms_norm_eps: epsilon of each RMSNorm.
+        tie_embeddings: whether the output head is the token embedding.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    experts: int = 3
+    rope_theta: float = 1e6
+    rms_norm_eps: float = 1e-6
+    tie_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"decoder hidden size {self.hidden_size} is no multiple of its {self.heads} heads")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} key-value heads evenly")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.heads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The whole model."""
+
+    vision: VisionConfig
+    decoder: DecoderConfig
+
+    @property
+    def image_tokens(self) -> int:
+        """Vectors that one image occupies in the prompt: visual tokens and the newline vector."""
+        return self.vision.tokens + 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form of a checkpoint's ``config.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "ModelConfig":
+        """Read a checkpoint's ``config.json``; the inverse of `to_json`."""
+        vision = dict(data["vision"])
+        for key in ("stem_channels", "stem_blocks"):
+            vision[key] = tuple(vision.get(key, ()))
+        return cls(vision=VisionConfig(**vision), decoder=DecoderConfig(**data["decoder"]))
+
+    @classmethod
+    def from_released(cls, data: dict[str, Any]) -> "ModelConfig":
+        """Read the ``config.json`` of a released RSUniVLM checkpoint.
+
+        Args:
+            data: the parsed file. Where it holds no ``vision_config``, it means the sizes of
+                ``google/siglip-so400m-patch14-384``; ``num_hidden_layers`` there counts the block that is dropped.
+
+        Raises:
+            ValueError: if the file is not of that family, or asks for something the family does not have.
+        """
+        if data.get("model_type") != "llava_qwen_gmoe":
+            raise ValueError(f"model_type is {data.get('model_type')!r}, wanted 'llava_qwen_gmoe'")
+        if data.get("rope_scaling") is not None:
+            raise ValueError(f"rope_scaling {data['rope_scaling']!r} is not part of this family")
+        tower = SO400M | {key: value for key, value in (data.get("vision_config") or {}).items() if key in SO400M}
+        return cls(
+            vision=VisionConfig(
+                image_size=tower["image_size"],
+                patch_size=tower["patch_size"],
+                hidden_size=tower["hidden_size"],
+                intermediate_size=tower["intermediate_size"],
+                layers=tower["num_hidden_layers"] - 1,
+                heads=tower["num_attention_heads"],
+                layer_norm_eps=tower["layer_norm_eps"],
+            ),
+            decoder=DecoderConfig(
+                vocab_size=data["vocab_size"],
+                hidden_size=data["hidden_size"],
+                intermediate_size=data["intermediate_size"],
+                layers=data["num_hidden_layers"],
+                heads=data["num_attention_heads"],
+                kv_heads=data["num_key_value_heads"],
+                rope_theta=data.get("rope_theta", 1e6),
+                rms_norm_eps=data.get("rms_norm_eps", 1e-6),
+                tie_embeddings=data.get("tie_word_embeddings", False),
+            ),
+        )
+
+
+SO400M: dict[str, Any] = {
+    "image_size": 384,
+    "patch_size": 14,
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "layer_norm_eps": 1e-6,
+}
+"""Source: google/siglip-so400m-patch14-384, the tower that a released configuration names without its sizes."""

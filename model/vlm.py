@@ -1,0 +1,95 @@
+"""The assembly: pictures and token ids in, logits out.
+
+Axes: B sequences, T tokens, D width, N images.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from model.config import ModelConfig
+from model.decoder import Decoder, KVCache
+from model.vision import VisionTower, build_projector, init_weights
+
+IMAGE_SLOT = -200
+"""Stands in the token ids where one image's vectors go. Source: LLaVA's IMAGE_TOKEN_INDEX."""
+
+
+class VLM(nn.Module):
+    """Vision tower, projector and decoder; the same code from nano to 1.66 B weights."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = VisionTower(config.vision)
+        self.projector = build_projector(config.vision.hidden_size, config.decoder.hidden_size)
+        self.image_newline = nn.Parameter(torch.zeros(config.decoder.hidden_size))
+        self.decoder = Decoder(config.decoder)
+        init_weights(self)
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """Turn pictures ``(N, 3, S, S)`` into ``(N, image_tokens, D)``, the newline vector last."""
+        features = self.projector(self.vision(pixel_values))
+        newline = self.image_newline.to(features.dtype).expand(len(features), 1, -1)
+        return torch.cat([features, newline], 1)
+
+    def embed(self, ids: Tensor, features: Tensor) -> Tensor:
+        """Look token ids up and splice image vectors in.
+
+        Args:
+            ids: ``(B, T)`` int64; `IMAGE_SLOT` once for each image vector (see `expand_image_slots`).
+            features: ``(N, image_tokens, D)``, in the order in which the slots stand, sequence by sequence.
+
+        Returns:
+            ``(B, T, D)``.
+
+        Raises:
+            ValueError: if slots and vectors differ in number.
+        """
+        slots = ids == IMAGE_SLOT
+        vectors = features.flatten(0, 1)
+        if int(slots.sum()) != len(vectors):
+            raise ValueError(f"{int(slots.sum())} image slots for {len(vectors)} image vectors")
+        embeds = self.decoder.embed_tokens(ids.clamp(min=0)).to(features.dtype)
+        return embeds.masked_scatter(slots[..., None], vectors)
+
+    def forward(
+        self,
+        ids: Tensor,
+        pixel_values: Tensor,
+        expert: Tensor,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return logits ``(B, T, vocab)``; arguments as in `embed` and `Decoder.forward`."""
+        embeds = self.embed(ids, self.encode_images(pixel_values))
+        return self.decoder.lm_head(self.decoder(embeds, expert, positions=positions, mask=mask))
+
+    @torch.no_grad()
+    def generate_greedy(self, ids: Tensor, pixel_values: Tensor, expert: int, max_new_tokens: int) -> tuple[list[int], Tensor]:
+        """Decode one sequence by argmax: the reference that other runtimes are compared with.
+
+        Args:
+            ids: ``(T,)`` with one `IMAGE_SLOT` an image.
+            pixel_values: ``(N, 3, S, S)``.
+            expert: index of the expert set.
+            max_new_tokens: how many tokens to make; no token stops it.
+
+        Returns:
+            The new token ids, and the logits ``(vocab,)`` after the prompt.
+        """
+        ids = expand_image_slots(ids, self.config.image_tokens)[None]
+        which, cache = torch.tensor([expert], device=ids.device), KVCache()
+        embeds = self.embed(ids, self.encode_images(pixel_values))
+        first, tokens = None, []
+        for _ in range(max_new_tokens):
+            logits = self.decoder.lm_head(self.decoder(embeds, which, cache=cache)[:, -1])
+            first = logits[0] if first is None else first
+            tokens.append(int(logits.argmax()))
+            embeds = self.decoder.embed_tokens(torch.tensor([[tokens[-1]]], device=ids.device))
+        return tokens, first
+
+
+def expand_image_slots(ids: Tensor, image_tokens: int) -> Tensor:
+    """Repeat each `IMAGE_SLOT` of ``(T,)`` ids ``image_tokens`` times."""
+    return ids.repeat_interleave(torch.where(ids == IMAGE_SLOT, image_tokens, 1))
