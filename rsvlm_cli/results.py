@@ -2,8 +2,8 @@
 
 Frames, named in every field: ``px`` is the original raster's pixel grid, x to the right and y down, origin at the upper
 left corner of the upper left pixel, so pixel (0, 0) spans [0, 1); ``crs`` is the raster's own coordinate system;
-``lonlat`` is WGS 84 in degrees. A transform is the affine ``(a, b, c, d, e, f)`` with ``x_crs = a x_px + b y_px + c`` and
-``y_crs = d x_px + e y_px + f``; rotation is allowed.
+``lonlat`` is WGS 84 in degrees. A transform is the affine ``(a, b, c, d, e, f)`` with
+``x_crs = a x_px + b y_px + c`` and ``y_crs = d x_px + e y_px + f``; rotation is allowed.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +30,8 @@ class Source:
         model_px: width and height of the picture the model saw.
         model_gsd_m: ground size of one model pixel in metres, or None.
         bands: the band chosen for red, green and blue, each as ``3 (red)``.
-        bands_by: how they were chosen: ``asked``, ``colour interpretation``, ``band names``, ``sensor NAME``, ``position``.
+        bands_by: how they were chosen: ``asked``, ``colour interpretation``, ``band names``, ``sensor NAME`` or
+            ``position``.
         stretch: how values became 8 bit, such as ``none (uint8)`` or ``2-98 % of valid pixels: 311..2740``.
         valid_frac: share of the window that holds data, in [0, 1].
     """

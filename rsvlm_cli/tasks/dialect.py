@@ -1,7 +1,7 @@
 """How a model family is spoken to: its prompts, tags, scales and reply forms.
 
-A dialect is data. It travels in the bundle manifest (key ``dialect``), so nothing about a family is guessed at run time;
-training writes its texts with the same object, so both sides share one law.
+A dialect is data. It travels in the bundle manifest (key ``dialect``), so nothing about a family is guessed at run
+time; training writes its texts with the same object, so both sides share one law.
 """
 
 from dataclasses import asdict, dataclass, field

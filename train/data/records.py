@@ -1,8 +1,8 @@
 """The one record schema that every data set is converted into.
 
-A prepared set is a folder: ``records.jsonl`` (one record a line), ``images/`` and ``masks/`` beside it; paths in a record
-are relative to that folder. What a record does not know it leaves empty; what it declares in ``complete`` is exhaustive,
-so that "no ship" and "three ships" are exact.
+A prepared set is a folder: ``records.jsonl`` (one record a line), ``images/`` and ``masks/`` beside it; paths in a
+record are relative to that folder. What a record does not know it leaves empty; what it declares in ``complete`` is
+exhaustive, so that "no ship" and "three ships" are exact.
 """
 
 import json
@@ -71,7 +71,9 @@ class Record:
         """Read the JSON form; the inverse of `to_json`."""
         lists = {"images", "captions", "complete", "mask_labels"}
         values = {key: tuple(value) if key in lists else value for key, value in data.items()}
-        values["objects"] = tuple(LabelledBox(label=o["label"], box_px=tuple(o["box_px"])) for o in data.get("objects", ()))
+        values["objects"] = tuple(
+            LabelledBox(label=o["label"], box_px=tuple(o["box_px"])) for o in data.get("objects", ())
+        )
         values["points"] = tuple((label, x, y) for label, x, y in data.get("points", ()))
         return cls(**values)
 
