@@ -70,7 +70,7 @@ class Record:
     def from_json(cls, data: dict[str, Any]) -> "Record":
         """Read the JSON form; the inverse of `to_json`."""
         lists = {"images", "captions", "complete", "mask_labels"}
-        values = {key: tuple(value) if key in lists else value for key, value in data.items()}
+        values: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in data.items()}
         values["objects"] = tuple(
             LabelledBox(label=o["label"], box_px=tuple(o["box_px"])) for o in data.get("objects", ())
         )
