@@ -1,0 +1,42 @@
+"""What every test may use: a process without network, made scenes, and the tool as a user starts it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tests.offline.sitecustomize  # noqa: F401  this process may open no network socket either
+from tests.factories import draw_scene, write_geotiff
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def offline_env() -> dict[str, str]:
+    """An environment for subprocesses in which an internet socket is an error."""
+    path = os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)])
+    return os.environ | {"PYTHONPATH": path, "NO_COLOR": "1", "COLUMNS": "120"}
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """A folder with ``scene.tif``, and ``before.tif`` and ``after.tif`` of one place, some buildings more."""
+    write_geotiff(tmp_path / "scene.tif", draw_scene((512, 512), buildings=6))
+    write_geotiff(tmp_path / "before.tif", draw_scene((512, 512), buildings=2))
+    write_geotiff(tmp_path / "after.tif", draw_scene((512, 512), buildings=9))
+    return tmp_path
+
+
+@pytest.fixture
+def rsvlm(offline_env: dict[str, str], scenes: Path):
+    """Run the tool as a new process without network in the folder of `scenes`: ``rsvlm("ask", "scene.tif", "...")``."""
+
+    def run(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rsvlm_cli", *args]
+        return subprocess.run(
+            command, cwd=scenes, env=offline_env, input=stdin, capture_output=True, text=True, timeout=120
+        )
+
+    return run
