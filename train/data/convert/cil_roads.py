@@ -1,0 +1,28 @@
+"""Roads of American suburbs, the ETH Zurich CIL course set.
+
+Layout: ``images/satImage_N.jpg`` and ``masks/`` of the same stem (1 bit). Parking lots are partly road.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from train.data.convert.readers import images_with_masks
+from train.data.convert.source import PreparedSet, Source
+from train.data.records import Record
+
+
+def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
+    """Yield one record an image."""
+    return images_with_masks(root, out, "road", gsd_m=None)
+
+
+SOURCE = Source(
+    name="cil-roads",
+    folder="research-only/cil-roads",
+    licence="none stated; imagery Google Maps",
+    terms="research only",
+    gsd="about 0.3 to 0.5 m, not stated",
+    teaches="road masks",
+    origin="ETH Zurich, Computational Intelligence Lab road segmentation",
+    convert=convert,
+)

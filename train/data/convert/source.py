@@ -1,0 +1,111 @@
+"""What a data set is, what a converter may do, and which side of the split a place lies on."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from train.data.records import Record
+
+VAL_FRAC = 0.15
+
+Split = Literal["train", "val"]
+Terms = Literal["open", "research only"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One public data set and how it is read.
+
+    Attributes:
+        name: key in `train.data.convert.SOURCES`, and the name of the prepared set's folder.
+        folder: where it lies, relative to the data root.
+        licence: of imagery and labels, as stated by their publishers.
+        terms: ``research only`` needs its terms in the card of every model trained on it.
+        gsd: ground sampling in words.
+        teaches: what its labels are good for.
+        origin: paper or publisher.
+        convert: its reader; yields records and writes their images and masks into the prepared set.
+        val_places: the places on the val side where few places make a hash a poor judge; empty: `split_of_place`.
+    """
+
+    name: str
+    folder: str
+    licence: str
+    terms: Terms
+    gsd: str
+    teaches: str
+    origin: str
+    convert: "Converter"
+    val_places: tuple[str, ...] = ()
+
+    def split(self, place: str) -> Split:
+        """Return the side that a place lies on."""
+        if self.val_places:
+            return "val" if place in self.val_places else "train"
+        return split_of_place(self.name, place)
+
+
+def split_of_place(source: str, place: str) -> Split:
+    """Send about ``VAL_FRAC`` of all places to val, by a hash.
+
+    The side depends on nothing but the two names, so a partial copy of a set never moves a place to the other side.
+    """
+    digest = hashlib.sha256(f"{source}/{place}".encode()).digest()
+    return "val" if int.from_bytes(digest[:8], "big") < VAL_FRAC * 2**64 else "train"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSet:
+    """A prepared set's folder while a converter fills it.
+
+    Attributes:
+        source: the set.
+        folder: holds ``images/`` and ``masks/``.
+    """
+
+    source: Source
+    folder: Path
+
+    def record(self, *, place: str, **fields: Any) -> Record:
+        """Return a record of this set, on the side of the split that its place lies on."""
+        return Record(source=self.source.name, place=place, split=self.source.split(place), **fields)
+
+    def add_image(self, path: Path, stem: str | None = None) -> str:
+        """Take over an image file and return its path in a record; a TIFF is re-encoded as an RGB PNG."""
+        stem = stem or path.stem
+        if path.suffix.lower() in (".tif", ".tiff"):
+            with Image.open(path) as image:
+                return self.add_pixels(np.asarray(image.convert("RGB")), stem)
+        shutil.copyfile(path, self._path("images", stem + path.suffix))
+        return f"images/{stem}{path.suffix}"
+
+    def add_pixels(self, rgb: np.ndarray, stem: str) -> str:
+        """Write ``(rows, columns, 3)`` uint8 as a PNG image and return its path in a record."""
+        Image.fromarray(rgb).save(self._path("images", f"{stem}.png"), compress_level=1)
+        return f"images/{stem}.png"
+
+    def add_mask(self, cells: np.ndarray, stem: str) -> str:
+        """Write a mask and return its path in a record.
+
+        Args:
+            cells: ``(rows, columns)``, bool or uint8: 0 background, k for the record's ``mask_labels[k - 1]``, 255
+                unlabelled.
+            stem: file name without its suffix.
+        """
+        Image.fromarray(cells.astype(np.uint8)).save(self._path("masks", f"{stem}.png"))
+        return f"masks/{stem}.png"
+
+    def _path(self, kind: str, name: str) -> Path:
+        path = self.folder / kind / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+Converter = Callable[[Path, PreparedSet], Iterator[Record]]
+"""Called with the set's own folder and the prepared set to fill."""
