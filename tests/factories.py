@@ -45,7 +45,7 @@ def write_geotiff(
     colours: tuple[ColorInterp, ...] = (),
     **profile,
 ) -> Path:
-    """Write ``(bands, height, width)`` pixels of any type; band names, colour interpretation and profile keys optional."""
+    """Write ``(bands, height, width)`` pixels of any type, with whatever georeference it is given."""
     bands, height, width = pixels.shape
     keys = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": pixels.dtype}
     with rasterio.open(path, "w", **keys, crs=crs, transform=transform, nodata=nodata, **profile) as dataset:
