@@ -76,6 +76,23 @@ class Choice:
         return any(text.encode() == state for text in self.texts)
 
 
+@dataclass(frozen=True)
+class Count:
+    """A whole number in [0, 10 ** max_digits), without leading zeros."""
+
+    max_digits: int = 4
+
+    def start(self) -> bytes:  # noqa: D102
+        return b""
+
+    def step(self, state: bytes, byte: int) -> bytes | None:  # noqa: D102
+        fits = 0x30 <= byte <= 0x39 and state != b"0" and len(state) < self.max_digits
+        return state + bytes([byte]) if fits else None
+
+    def accepts(self, state: bytes) -> bool:  # noqa: D102
+        return bool(state)
+
+
 # --- boxes ------------------------------------------------------------------------------------------------------------
 
 
@@ -144,7 +161,9 @@ class BoxList:
         n_closed, numbers, text = state
         return text == "]" if n_closed >= 0 else text == self.no_boxes
 
-    def _digit(self, n_closed: int, numbers: tuple[int, ...], text: str, char: str) -> tuple[int, tuple[int, ...], str] | None:
+    def _digit(
+        self, n_closed: int, numbers: tuple[int, ...], text: str, char: str
+    ) -> tuple[int, tuple[int, ...], str] | None:
         lead = text.rstrip("0123456789")
         if lead not in ("[", ", ") or (lead == "[") != (not numbers):
             return None
@@ -191,7 +210,9 @@ def format_mask(cells: np.ndarray, style: MaskStyle, label: str) -> str:
     rows = []
     for row in cells:
         edges = [0, *(np.flatnonzero(row[1:] != row[:-1]) + 1), len(row)]
-        rows.append(", ".join(f"{label if row[a] else BACKGROUND}*{b - a}" for a, b in zip(edges, edges[1:], strict=False)))
+        rows.append(
+            ", ".join(f"{label if row[a] else BACKGROUND}*{b - a}" for a, b in zip(edges, edges[1:], strict=False))
+        )
     return "\n".join(rows)
 
 
@@ -283,7 +304,11 @@ class RunMask:
         words = [word.encode() for word in (BACKGROUND, *self.labels) if word != last]
         word = label[len(separator) :]
         complete = byte == 0x2A and word in words
-        return (row, left, last, longer) if complete or any(w.startswith(longer[len(separator) :]) for w in words) else None
+        return (
+            (row, left, last, longer)
+            if complete or any(w.startswith(longer[len(separator) :]) for w in words)
+            else None
+        )
 
     def accepts(self, state: tuple[int, int, str, bytes]) -> bool:  # noqa: D102
         row, left, _, text = state
@@ -293,7 +318,9 @@ class RunMask:
         digits = text.partition(b"*")[2]
         return int(digits) if digits else 0
 
-    def _count(self, row: int, left: int, last: str, text: bytes, star: int, byte: int) -> tuple[int, int, str, bytes] | None:
+    def _count(
+        self, row: int, left: int, last: str, text: bytes, star: int, byte: int
+    ) -> tuple[int, int, str, bytes] | None:
         pending = self._pending(text)
         label = text[:star].removeprefix(b", ").decode()
         if 0x30 <= byte <= 0x39:

@@ -1,0 +1,56 @@
+"""Questions about a picture: yes or no, how many, or open."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rsvlm_cli.results import Answer
+from rsvlm_cli.tasks.dialect import Dialect, PromptKind
+from rsvlm_cli.tasks.exchange import Reply, Request, build_request, normalise, read_text
+from rsvlm_cli.tasks.grammar import Count
+
+YES_NO = ("yes", "no")
+
+_YES_NO_FIRST = frozenset(
+    "is are was were am does do did has have had can could will would should may might must isn't aren't doesn't don't "
+    "hasn't haven't".split()
+)
+
+
+def is_yes_no(question: str) -> bool:
+    """Say whether a question wants yes or no: by its first word, unless it offers a choice ("urban or rural?")."""
+    words = question.lower().strip(" ?!.").split()
+    return bool(words) and words[0] in _YES_NO_FIRST and "or" not in words
+
+
+def is_count(question: str) -> bool:
+    """Say whether a question wants a number of things."""
+    words = question.lower().split()
+    return words[:2] == ["how", "many"] or words[:3] == ["what", "number", "of"] or "the number of" in question.lower()
+
+
+def request(dialect: Dialect, question: str) -> Request:
+    """Build the request; the question's form decides what may be answered."""
+    asked = build_request(dialect, PromptKind.ASK, question=question)
+    if is_yes_no(question):
+        return replace(asked, candidates=YES_NO)
+    if is_count(question):
+        return replace(asked, grammar=Count(), max_new_tokens=Count().max_digits + 1)
+    return asked
+
+
+def read_yes_no(question: str, logprobs: Sequence[float]) -> Answer:
+    """Read the likelihoods of yes and no, in this order."""
+    shares = normalise(logprobs)
+    best = int(shares.argmax())
+    return Answer(text=YES_NO[best], question=question, score=float(shares[best]), score_method="p(answer | yes or no)")
+
+
+def read(question: str, reply: Reply) -> Answer:
+    """Read a decoded answer: a number, or free text."""
+    answer = read_text(reply, question)
+    if not is_count(question):
+        return answer
+    # A digit's probability is among the digits and the end, so the product is that of the number among all numbers.
+    p_number = math.exp(sum(step.logprob for step in reply.steps))
+    return replace(answer, score=p_number, score_method="p(number | any number)", truncated=False)

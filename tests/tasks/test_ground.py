@@ -1,0 +1,57 @@
+from dataclasses import replace
+
+import pytest
+
+from rsvlm_cli.errors import ReplyMalformed
+from rsvlm_cli.tasks import ground
+from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, Granularity
+from rsvlm_cli.tasks.grammar import matches
+from tests.fake_engine import FakeReply, FakeStep, spell
+
+
+def test_grounding_asks_the_region_expert_with_a_box_grammar():
+    request = ground.request(NANO, "red roof")
+    assert request.expert == Granularity.REGION
+    assert "[VG] Where is the red roof?" in request.prompt
+    assert matches(request.grammar, "[1, 2, 3, 4] [5, 6, 7, 8]")
+    assert matches(request.grammar, "none")
+
+
+def test_a_box_scores_found_times_the_geometric_mean_of_its_digits():
+    first = FakeStep("[", 0.8, choices=(("[", 0.8), ("none", 0.2)))
+    digits = [
+        FakeStep("10", 0.5),
+        FakeStep(", "),
+        FakeStep("20", 0.5),
+        FakeStep(", "),
+        FakeStep("30", 0.5),
+        FakeStep(", "),
+    ]
+    reply = FakeReply((first, *digits, FakeStep("40", 0.5), FakeStep("]")))
+    (box,) = ground.read(NANO, "ship", reply)
+    assert box.box_frac == (0.1, 0.2, 0.3, 0.4)
+    assert box.score == pytest.approx(0.8 * 0.5)
+    assert box.score_method == "p(found) * mean p(coordinate)"
+
+
+def test_each_box_has_its_own_score_where_tokens_join_brackets():
+    parts = [("[1, 2, ", 0.9), ("3, 4] [", 0.9), ("5, 6, ", 0.1), ("7, 8", 0.1), ("]", 1.0)]
+    boxes = ground.read(RSUNIVLM, "ship", FakeReply(tuple(FakeStep(text, p) for text, p in parts)))
+    assert [box.score for box in boxes] == pytest.approx([0.9, 0.1])
+    assert boxes[0].score_method == "mean p(coordinate)"
+
+
+def test_none_is_no_box_and_a_low_probability_of_found():
+    reply = FakeReply((FakeStep("none", 0.95, choices=(("none", 0.95), ("[", 0.05))),))
+    assert ground.read(NANO, "ship", reply) == []
+    assert ground.probability_found(NANO, reply) == pytest.approx(0.05)
+
+
+def test_a_cut_reply_keeps_the_whole_boxes():
+    reply = replace(spell("[1, 2, 3, 4] [5, 6, 7"), finish="length")
+    assert [box.box_frac for box in ground.read(NANO, "ship", reply)] == [(0.01, 0.02, 0.03, 0.04)]
+
+
+def test_text_that_is_no_box_is_malformed():
+    with pytest.raises(ReplyMalformed, match="no list of boxes"):
+        ground.read(NANO, "ship", spell("over there"))
