@@ -20,9 +20,9 @@
     |  `- ReplyMalformed                         the text does not follow the task's grammar (keeps the text)
     `- BatchError                       exit 6   some items of a batch failed, the others are done
 
-Exit 0 is success, 10 the answer "no" under ``--test``, 130 an interrupt, 141 a reader that closed the pipe. A message is
-one line: what was found, what is wanted, the way out. ``rsvlm_cli.main`` is the one place where an error becomes a line
-on stderr and an exit code.
+Exit 0 is success, 10 the answer "no" under ``--test``, 130 an interrupt, 141 a reader that closed the pipe. A message
+is one line: what was found, what is wanted, the way out. ``rsvlm_cli.main`` is the one place where an error becomes a
+line on stderr and an exit code.
 """
 
 EXIT_TEST_FALSE = 10

@@ -1,4 +1,4 @@
-"""An engine that answers from a queue, with the shape of `rsvlm_cli.runtime.engine.Engine`: for roads, not for models."""
+"""An engine that answers from a queue, with the shape of `rsvlm_cli.runtime.engine.Engine`."""
 
 import math
 from collections.abc import Sequence

@@ -11,10 +11,8 @@ from rsvlm_cli.tasks.grammar import Count
 
 YES_NO = ("yes", "no")
 
-_YES_NO_FIRST = frozenset(
-    "is are was were am does do did has have had can could will would should may might must isn't aren't doesn't don't "
-    "hasn't haven't".split()
-)
+_AUXILIARIES = ("is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can", "could", "will", "would")
+_YES_NO_FIRST = frozenset(word + negation for word in _AUXILIARIES for negation in ("", "n't"))
 
 
 def is_yes_no(question: str) -> bool:

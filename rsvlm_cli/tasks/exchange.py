@@ -119,8 +119,9 @@ def mean_probability(logprobs: Iterable[float]) -> float | None:
 
 def normalise(logprobs: Sequence[float]) -> np.ndarray:
     """Turn log-likelihoods into shares that sum to one, ``(n,)`` float64."""
-    weights = np.exp(np.asarray(logprobs, np.float64) - np.max(logprobs))
-    return weights / weights.sum()
+    weights: np.ndarray = np.exp(np.asarray(logprobs, np.float64) - np.max(logprobs))
+    weights /= weights.sum()
+    return weights
 
 
 def require_whole(reply: Reply, what: str) -> None:

@@ -7,9 +7,9 @@ Masks, ``runs``
     ``grid`` rows separated by newlines; a row is ``label*count`` runs separated by ", " whose counts sum to ``grid``;
     ``others`` is the background. Source: RSUniVLM, 24 x 24.
 Masks, ``quadrants``
-    ``grid / 2`` lines of ``grid / 2`` characters; each character is a 2 x 2 block of cells, drawn by the Unicode quadrant
-    of the same shape (``·`` is empty). One token a block, and its distribution over the 16 shapes gives each cell's own
-    probability.
+    ``grid / 2`` lines of ``grid / 2`` characters; each character is a 2 x 2 block of cells, drawn by the Unicode
+    quadrant of the same shape (``·`` is empty). One token a block, and its distribution over the 16 shapes gives each
+    cell's own probability.
 
 Every grammar is an automaton over UTF-8 bytes: `start`, `step`, `accepts`. States are hashable, so the runtime can keep
 the set of admissible tokens for each state. A reply that the automaton does not accept cannot be decoded.
@@ -17,7 +17,8 @@ the set of admissible tokens for each state. A reply that the automaton does not
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -158,7 +159,7 @@ class BoxList:
         return (n_closed, numbers, ", " if text == "," else char)
 
     def accepts(self, state: tuple[int, tuple[int, ...], str]) -> bool:  # noqa: D102
-        n_closed, numbers, text = state
+        n_closed, _, text = state
         return text == "]" if n_closed >= 0 else text == self.no_boxes
 
     def _digit(
@@ -210,9 +211,7 @@ def format_mask(cells: np.ndarray, style: MaskStyle, label: str) -> str:
     rows = []
     for row in cells:
         edges = [0, *(np.flatnonzero(row[1:] != row[:-1]) + 1), len(row)]
-        rows.append(
-            ", ".join(f"{label if row[a] else BACKGROUND}*{b - a}" for a, b in zip(edges, edges[1:], strict=False))
-        )
+        rows.append(", ".join(f"{label if row[a] else BACKGROUND}*{b - a}" for a, b in pairwise(edges)))
     return "\n".join(rows)
 
 
@@ -244,7 +243,7 @@ def parse_mask(text: str, style: MaskStyle, grid: int, labels: Sequence[str]) ->
     return np.array([[value[label] for label, n in row for _ in range(int(n))] for row in runs], np.uint8)
 
 
-def mask_grammar(style: MaskStyle, grid: int, labels: Sequence[str]) -> "QuadrantMask | RunMask":
+def mask_grammar(style: MaskStyle, grid: int, labels: Sequence[str]) -> Grammar[Any]:
     """Return the automaton of a mask reply."""
     return QuadrantMask(grid) if style is MaskStyle.QUADRANTS else RunMask(grid, tuple(labels))
 

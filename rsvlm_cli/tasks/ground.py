@@ -1,9 +1,9 @@
 """Where a thing is: a phrase in, boxes out. Detection asks it once for each class.
 
 Score
-    ``p(found) * mean p(coordinate token)``, the mean geometric over the tokens that hold the box's digits. ``p(found)`` is
-    one minus the probability of the family's word for "none" where the reply begins, so that a class the picture does not
-    show ranks low even where boxes are decoded; a family without such a word has ``p(found) = 1`` and says so.
+    ``p(found) * mean p(coordinate)``, the mean geometric over the tokens that hold the box's digits. ``p(found)`` is
+    one minus the probability of the family's word for "none" where the reply begins, so that a class the picture does
+    not show ranks low even where boxes are decoded; a family without such a word leaves it out, and the method says so.
 """
 
 from dataclasses import replace
@@ -12,7 +12,8 @@ from rsvlm_cli.tasks.dialect import Dialect, PromptKind
 from rsvlm_cli.tasks.exchange import FoundBox, Reply, Request, build_request, mean_probability
 from rsvlm_cli.tasks.grammar import BoxList, parse_boxes
 
-MAX_BOXES = 100
+MAX_BOXES = 64
+"""Twice and more what training replies hold; a busier place wants smaller windows."""
 TOKENS_PER_BOX = 16
 """Four numbers of up to three digits, and punctuation that joins some of them."""
 

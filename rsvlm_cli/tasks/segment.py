@@ -1,9 +1,9 @@
 """Which cells of a picture are of a label.
 
 Score
-    ``quadrants``: each block is one token; the block's distribution over the 16 shapes is summed over the shapes that set
-    a cell, which gives that cell's own probability. ``runs``: a cell has the probability of the token that begins its
-    run's label; a background cell has one minus that.
+    ``quadrants``: each block is one token; the block's distribution over the 16 shapes is summed over the shapes that
+    set a cell, which gives that cell's own probability. ``runs``: a cell has the probability of the token that begins
+    its run's label; a background cell has one minus that.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def _quadrant_probability(grid: int, steps: Sequence[Step]) -> np.ndarray | None
         for text, p in step.choices or ((step.text, 1.0),):
             if len(text) == 1 and text in QUADRANTS:
                 row[QUADRANTS.index(text)] += p
-    p_cell = (p_shape / p_shape.sum(axis=1, keepdims=True)) @ _SETS_CELL
+    p_cell: np.ndarray = (p_shape / p_shape.sum(axis=1, keepdims=True)) @ _SETS_CELL
     side = grid // 2
     return p_cell.reshape(side, side, 2, 2).transpose(0, 2, 1, 3).reshape(grid, grid)
 
