@@ -1,0 +1,262 @@
+"""The two graphs of a bundle, written node by node from configuration and weights; no tracing, no torch.
+
+docs/bundle-format.md is their contract, `export.builder` the law of their names, docs/adr/0004 the choice of operators.
+
+Axes: N images, P visual tokens an image, B sequences, T tokens of this call, D width, G key-value heads, S cache slots,
+K head width, E experts, L layers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from export.builder import MICROSOFT, StoredTensor
+from export.layers import LayerWriter, node_path
+from export.quantise import Profile, VisionScheme, quantise_blocks
+from rsvlm_cli.runtime.bundle import EmbeddingSpec
+from rsvlm_cli.runtime.int4 import QuantisedRows
+
+HEAD_MULTIPLE = 16
+"""GroupQueryAttention turns only heads of whole multiples of this; narrower ones are padded with zeros."""
+
+ROUTER_LOGIT = 30.0
+"""Of the chosen expert, against minus as much for the others. With one expert a token its softmax is exactly 1."""
+
+
+def write_vision(writer: LayerWriter, scheme: VisionScheme) -> None:
+    """Write pictures -> vectors: tower, projector, newline vector."""
+    graph, config = writer.graph, writer.checkpoint.config
+    v, width = config.vision, config.decoder.hidden_size
+    pixels = graph.input("pixel_values", TensorProto.FLOAT, ["N", 3, v.image_size, v.image_size])
+    grid = _stem(writer, pixels, scheme is not None)
+    shape = graph.constant("vision/tokens_shape", [0, v.hidden_size, -1])
+    x = graph.op("Transpose", "vision", [graph.op("Reshape", "vision", [grid, shape])], perm=[0, 2, 1])
+    x = graph.op("Add", "vision/position_embedding", [x, writer.vector("vision.position_embedding.weight")])
+    for i in range(v.layers):
+        x = _vision_block(writer, f"vision.layers.{i}", x, scheme)
+    x = graph.op("Gelu", "projector.1", [writer.linear("projector.0", x, scheme)])
+    x = writer.linear("projector.2", x, scheme)
+    images = graph.op("Shape", "image_newline", [pixels], start=0, end=1)
+    one_row = graph.op("Concat", "image_newline", [images, graph.constant("image_newline/row", [1, width])], axis=0)
+    newline = graph.op("Expand", "image_newline", [writer.vector("image_newline"), one_row])
+    output = graph.output("image_features", TensorProto.FLOAT, ["N", config.image_tokens, width])
+    graph.node("Concat", "image_newline", [x, newline], [output], axis=1)
+
+
+def _stem(writer: LayerWriter, x: str, quantised: bool) -> str:
+    """Write the patch embedding or the convolutional stem; returns ``(N, C, grid, grid)``."""
+    v, graph = writer.checkpoint.config.vision, writer.graph
+    if not v.stem_channels:
+        return writer.conv("vision.patch_embedding", x, stride=v.patch_size, padding=0, quantised=quantised)
+    for s, blocks in enumerate(v.stem_blocks):
+        stage = f"vision.stem.stages.{s}"
+        x = graph.op(
+            "Relu", node_path(f"{stage}.1"), [writer.conv_norm(f"{stage}.0", x, stride=2, quantised=quantised)]
+        )
+        for block in (f"{stage}.{b + 2}" for b in range(blocks)):
+            y = writer.conv_norm(f"{block}.conv1", x, stride=1, quantised=quantised)
+            y = graph.op("Relu", node_path(block), [y])
+            y = writer.conv_norm(f"{block}.conv2", y, stride=1, quantised=quantised)
+            x = graph.op("Relu", node_path(block), [graph.op("Add", node_path(block), [x, y])])
+    return x
+
+
+def _vision_block(writer: LayerWriter, layer: str, x: str, scheme: VisionScheme) -> str:
+    v, graph = writer.checkpoint.config.vision, writer.graph
+    normed = writer.layer_norm(f"{layer}.layer_norm1", x, v.layer_norm_eps)
+    qkv = [writer.linear(f"{layer}.attention.{name}_proj", normed, scheme) for name in "qkv"]
+    y = graph.op("Attention", node_path(f"{layer}.attention"), qkv, q_num_heads=v.heads, kv_num_heads=v.heads)
+    x = graph.op("Add", node_path(layer), [x, writer.linear(f"{layer}.attention.out_proj", y, scheme)])
+    y = writer.linear(f"{layer}.mlp.fc1", writer.layer_norm(f"{layer}.layer_norm2", x, v.layer_norm_eps), scheme)
+    y = graph.op("Gelu", node_path(f"{layer}.mlp"), [y], approximate="tanh")
+    return graph.op("Add", node_path(layer), [x, writer.linear(f"{layer}.mlp.fc2", y, scheme)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderLayout:
+    """What a reader must know of a written decoder.
+
+    Attributes:
+        head_dim: width of one head in the cache, padding included.
+        embedding: where the token embedding lies.
+    """
+
+    head_dim: int
+    embedding: EmbeddingSpec
+
+
+def write_decoder(writer: LayerWriter, profile: Profile, max_context: int) -> DecoderLayout:
+    """Write vectors -> logits.
+
+    Args:
+        writer: into which graph, from which checkpoint.
+        profile: how weights are stored.
+        max_context: rows of the rotary table: the greatest ``total_sequence_length``.
+    """
+    decoder = _DecoderWriter(writer, profile, max_context)
+    graph, d = writer.graph, writer.checkpoint.config.decoder
+    embedding, head = decoder.embedding_and_head()
+    residual = graph.input("inputs_embeds", TensorProto.FLOAT, ["B", "T", d.hidden_size])
+    decoder.routing_and_lengths(residual)
+    branch = None
+    for i in range(d.layers):
+        residual, branch = decoder.block(i, residual, branch)
+    x, _ = decoder.add_norm("decoder.norm", residual, branch)
+    logits = graph.output("logits", TensorProto.FLOAT, ["B", 1, d.vocab_size])
+    graph.node("Unsqueeze", "decoder", [decoder.lm_head(x, head), graph.constant("axis_1", [1])], [logits])
+    return DecoderLayout(head_dim=decoder.head_dim, embedding=embedding)
+
+
+class _DecoderWriter:
+    """The parts of the decoder graph, in the order in which `write_decoder` calls them."""
+
+    def __init__(self, writer: LayerWriter, profile: Profile, max_context: int) -> None:
+        self.writer, self.graph, self.profile = writer, writer.graph, profile
+        self.config = writer.checkpoint.config.decoder
+        self.head_dim = -(-self.config.head_dim // HEAD_MULTIPLE) * HEAD_MULTIPLE
+        self.rotary = self._rotary_table(max_context)
+
+    def _rotary_table(self, max_context: int) -> list[str]:
+        """Store cosine and sine ``(max_context, K / 2)``; padded dimensions do not turn."""
+        d = self.config
+        frequency = np.zeros(self.head_dim // 2)
+        frequency[: d.head_dim // 2] = d.rope_theta ** (-np.arange(0, d.head_dim, 2) / d.head_dim)
+        angle = np.arange(max_context)[:, None] * frequency
+        parts = {"cos": np.cos(angle), "sin": np.sin(angle)}
+        return [self.graph.weight(f"decoder.rotary.{name}", part.astype(np.float32)) for name, part in parts.items()]
+
+    def embedding_and_head(self) -> tuple[EmbeddingSpec, "_Table"]:
+        """Store the token embedding, and the output head unless it is the same bytes."""
+        embedding = head = self._store_table("decoder.embed_tokens.weight")
+        if not self.config.tie_embeddings:
+            head = self._store_table("decoder.lm_head.weight")
+        spec = EmbeddingSpec(
+            file=self.graph.data.name,
+            offset=embedding.parts[0].offset,
+            scheme=self.profile.embedding or "float32",
+            scales_offset=embedding.parts[1].offset if embedding.rows else None,
+            tied=self.config.tie_embeddings,
+        )
+        return spec, head
+
+    def _store_table(self, name: str) -> "_Table":
+        table, scheme = self._read(name), self.profile.embedding
+        if scheme is None:
+            return _Table([self.graph.store(name, table.astype(np.float32))], None)
+        rows = quantise_blocks(name, table, scheme, self.writer.log)
+        return _Table([self.graph.store(name, rows.packed), self.graph.store(f"{name}.scales", rows.scales)], rows)
+
+    def routing_and_lengths(self, embeds: str) -> None:
+        """Declare the inputs of control; make the router's logits and the index of each sequence's last token.
+
+        Every token of sequence b goes to expert ``expert[b]``. With an empty cache sequence b ends at row
+        ``seqlens_k[b]`` of this call, before the padding on its right; with T = 1 it ends at row 0; with one sequence
+        at row T - 1. All three are ``max(0, seqlens_k[b] - (total_sequence_length - T))``.
+        """
+        graph, n_experts = self.graph, self.config.experts
+        expert = graph.input("expert", TensorProto.INT64, ["B"])
+        self.seqlens = graph.input("seqlens_k", TensorProto.INT32, ["B"])
+        self.total = graph.input("total_sequence_length", TensorProto.INT32, [])
+        path = "decoder/router"
+        depth = graph.constant("router/experts", n_experts)
+        logits = graph.constant("router/logits", [-ROUTER_LOGIT, ROUTER_LOGIT], np.float32)
+        self.router_last = graph.op("OneHot", path, [expert, depth, logits], axis=-1)  # (B, E)
+        batch_tokens = graph.op("Shape", path, [embeds], start=0, end=2)
+        shape = graph.op("Concat", path, [batch_tokens, graph.constant("router/experts_axis", [n_experts])], axis=0)
+        each = graph.op("Unsqueeze", path, [self.router_last, graph.constant("axis_1", [1])])
+        each = graph.op("Expand", path, [each, shape])  # (B, T, E)
+        self.router = graph.op("Reshape", path, [each, graph.constant("router/flat", [-1, n_experts])])
+        path = "decoder/last_token"
+        n_tokens = graph.op("Cast", path, [graph.op("Shape", path, [embeds], start=1, end=2)], to=TensorProto.INT32)
+        before = graph.op("Sub", path, [self.total, n_tokens])
+        row = graph.op("Sub", path, [self.seqlens, before])
+        row = graph.op("Cast", path, [graph.op("Relu", path, [row])], to=TensorProto.INT64)
+        self.last_row = graph.op("Unsqueeze", path, [row, graph.constant("axis_1", [1])])  # (B, 1)
+
+    def block(self, index: int, residual: str, branch: str | None) -> tuple[str, str]:
+        """Write one decoder block; returns the residual stream and the branch still to be added to it.
+
+        After the last block's attention only the last token of each sequence is needed, so the rest of it is computed
+        for those rows alone, ``(B, D)``.
+        """
+        layer, last = f"decoder.layers.{index}", index == self.config.layers - 1
+        normed, residual = self.add_norm(f"{layer}.input_layernorm", residual, branch)
+        heads = self._attend(index, normed)
+        if last:
+            heads, residual = (
+                self.graph.op("GatherND", "decoder/last_token", [x, self.last_row], batch_dims=1)
+                for x in (heads, residual)
+            )
+        weight = _pad_heads(self._read(f"{layer}.attention.o_proj.weight").T, self.config.heads, self.head_dim).T
+        attended = self.writer.linear_of(f"{layer}.attention.o_proj", heads, weight, None, self.profile.decoder)
+        normed, residual = self.add_norm(f"{layer}.post_attention_layernorm", residual, attended)
+        router = self.router_last if last else self.router
+        return residual, self.writer.experts(f"{layer}.experts", normed, router, self.profile.decoder)
+
+    def _attend(self, index: int, x: str) -> str:
+        graph, d, module = self.graph, self.config, f"decoder.layers.{index}.attention"
+        qkv = []
+        for name, heads in (("q_proj", d.heads), ("k_proj", d.kv_heads), ("v_proj", d.kv_heads)):
+            weight, bias = (
+                _pad_heads(self._read(f"{module}.{name}.{part}"), heads, self.head_dim) for part in ("weight", "bias")
+            )
+            qkv.append(self.writer.linear_of(f"{module}.{name}", x, weight, bias, self.profile.decoder))
+        cache: list[int | str] = ["B", d.kv_heads, "S", self.head_dim]
+        past = [graph.input(f"past_key_values.{index}.{kv}", TensorProto.FLOAT, cache) for kv in ("key", "value")]
+        present = [graph.output(f"present.{index}.{kv}", TensorProto.FLOAT, cache) for kv in ("key", "value")]
+        path = node_path(module)
+        return graph.node(
+            "GroupQueryAttention",
+            path,
+            [*qkv, *past, self.seqlens, self.total, *self.rotary],
+            [f"/{path}/GroupQueryAttention/output_0", *present],
+            MICROSOFT,
+            num_heads=d.heads,
+            kv_num_heads=d.kv_heads,
+            do_rotary=1,
+            scale=float(d.head_dim**-0.5),
+        )[0]
+
+    def add_norm(self, module: str, residual: str, branch: str | None) -> tuple[str, str]:
+        """Add the branch to the residual stream and norm the sum; returns the norm and the sum."""
+        epsilon, weight, path = self.config.rms_norm_eps, self.writer.vector(f"{module}.weight"), node_path(module)
+        if branch is None:
+            return self.graph.op(
+                "SimplifiedLayerNormalization", path, [residual, weight], axis=-1, epsilon=epsilon
+            ), residual
+        op = "SkipSimplifiedLayerNormalization"
+        outputs = [f"/{path}/{op}/output_0", "", "", f"/{path}/{op}/output_3"]
+        names = self.graph.node(op, path, [residual, branch, weight], outputs, MICROSOFT, epsilon=epsilon)
+        return names[0], names[3]
+
+    def lm_head(self, x: str, head: "_Table") -> str:
+        """Turn ``(B, D)`` into ``(B, vocab)``."""
+        names = [self.graph.use(part) for part in head.parts]
+        if head.rows is None:
+            return self.graph.op("Gemm", "decoder/lm_head", [x, *names], transB=1)
+        return self.writer.matmul_blocks("decoder/lm_head", x, head.rows, names)
+
+    def _read(self, name: str) -> np.ndarray:
+        return self.writer.checkpoint.read(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table ``(vocab, D)`` in the external data, and its rows where it is quantised."""
+
+    parts: list[StoredTensor]
+    rows: QuantisedRows | None
+
+
+def _pad_heads(rows: np.ndarray, heads: int, head_dim: int) -> np.ndarray:
+    """Widen each head of ``(heads * K, ...)`` to ``head_dim`` rows of zeros at the end of each half of it.
+
+    The halves stay halves, so that dimension i still turns with dimension i + K / 2.
+    """
+    width = rows.shape[0] // heads
+    if width == head_dim:
+        return rows
+    padded = np.zeros((heads, 2, head_dim // 2, *rows.shape[1:]), rows.dtype)
+    padded[:, :, : width // 2] = rows.reshape(heads, 2, width // 2, *rows.shape[1:])
+    return padded.reshape(heads * head_dim, *rows.shape[1:])

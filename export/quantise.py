@@ -1,0 +1,161 @@
+"""Which tensors are stored how, and what that costs each of them.
+
+A profile names a scheme for each part. Everything else (norms, biases, position embeddings, the image newline) stays
+float32: together they are less than 1 % of the bytes.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+
+from rsvlm_cli.errors import UsageError
+from rsvlm_cli.runtime.int4 import BlockScheme, QuantisedRows, dequantise_rows, quantise_rows
+
+ROWS_AT_ONCE = 8192
+"""Rows that are quantised together, so that an embedding of 150 000 tokens needs no second float32 copy of itself."""
+
+
+class ProfileName(StrEnum):
+    """The profiles, by the width of the decoder's linears."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+VisionScheme = BlockScheme | Literal["dynamic"] | None
+"""Block-quantised weights; or int8 weights and activations (``dynamic``); or float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """How each part of the model is stored.
+
+    Attributes:
+        name: the profile's name.
+        decoder: scheme of the decoder's linears and experts, None for float32.
+        embedding: scheme of the token embedding and the output head.
+        vision: scheme of the vision tower's linears and the projector. Where it is not None, the convolutions of a stem
+            are stored as int8 with a scale for each output channel, and computed in float32.
+    """
+
+    name: ProfileName
+    decoder: BlockScheme | None
+    embedding: BlockScheme | None
+    vision: VisionScheme
+
+
+def make_profile(
+    name: ProfileName, *, block: int = 32, vision: Literal["blocks", "dynamic", "fp32"] = "blocks"
+) -> Profile:
+    """Return a profile.
+
+    The token embedding and the output head keep 8 bits in every quantised profile: they touch every token, once at each
+    end. The vision tower keeps 8 bits in blocks of 32 (docs/adr/0004 has the figures); ``dynamic`` is twice as fast
+    on a tower of so400m's size, at two to four times the error.
+
+    Args:
+        name: width of the decoder's linears.
+        block: weights that share a scale; 128 is faster, 32 more exact.
+        vision: how the vision tower is stored in a quantised profile.
+
+    Raises:
+        UsageError: if the block is not one that the operators take.
+    """
+    if block not in (16, 32, 64, 128):
+        raise UsageError(f"block {block}, wanted 16, 32, 64 or 128")
+    if name is ProfileName.FP32:
+        return Profile(name=name, decoder=None, embedding=None, vision=None)
+    bits = 4 if name is ProfileName.INT4 else 8
+    towers: dict[str, VisionScheme] = {"blocks": BlockScheme(bits=8, block=32), "dynamic": "dynamic", "fp32": None}
+    return Profile(
+        name=name,
+        decoder=BlockScheme(bits=bits, block=block),
+        embedding=BlockScheme(bits=8, block=block),
+        vision=towers[vision],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorError:
+    """What quantisation did to one tensor.
+
+    Attributes:
+        name: canonical tensor name, or that of a stack of experts.
+        scheme: such as ``int4 b32``.
+        relative: Frobenius norm of the difference over that of the tensor.
+    """
+
+    name: str
+    scheme: str
+    relative: float
+
+
+@dataclass(slots=True)
+class ErrorLog:
+    """Collects the error of every quantised tensor."""
+
+    errors: list[TensorError] = field(default_factory=list)
+
+    def add(self, name: str, scheme: str, difference_sq: float, norm_sq: float) -> None:
+        """Note one tensor by its sums of squares."""
+        self.errors.append(
+            TensorError(name=name, scheme=scheme, relative=float(np.sqrt(difference_sq / max(norm_sq, 1e-30))))
+        )
+
+
+def quantise_blocks(name: str, weight: np.ndarray, scheme: BlockScheme, log: ErrorLog) -> QuantisedRows:
+    """Quantise ``(N, K)`` weights symmetrically in blocks along K, and note the error.
+
+    Args:
+        name: for the log.
+        weight: float32 or float16.
+        scheme: bits and block.
+        log: gets the tensor's error.
+    """
+    parts, difference, norm = [], 0.0, 0.0
+    for start in range(0, len(weight), ROWS_AT_ONCE):
+        rows = weight[start : start + ROWS_AT_ONCE].astype(np.float32)
+        part = quantise_rows(rows, scheme)
+        difference += float(np.square(dequantise_rows(part) - rows).sum())
+        norm += float(np.square(rows).sum())
+        parts.append(part)
+    log.add(name, f"int{scheme.bits} b{scheme.block}", difference, norm)
+    return QuantisedRows(
+        packed=np.concatenate([part.packed for part in parts]),
+        scales=np.concatenate([part.scales for part in parts]),
+        n_columns=weight.shape[1],
+        scheme=scheme,
+    )
+
+
+def quantise_channels(name: str, weight: np.ndarray, log: ErrorLog) -> tuple[np.ndarray, np.ndarray]:
+    """Quantise a weight to int8 with one scale for each output channel (axis 0), and note the error.
+
+    Returns:
+        Values in [-127, 127], int8, of the weight's shape, and scales ``(N,)`` float32.
+    """
+    rows = weight.astype(np.float32).reshape(len(weight), -1)
+    scales = np.maximum(np.abs(rows).max(1), np.finfo(np.float32).tiny) / np.float32(127)
+    values = np.rint(rows / scales[:, None]).astype(np.int8)
+    difference = float(np.square(values * scales[:, None] - rows).sum())
+    log.add(name, "int8 channel", difference, float(np.square(rows).sum()))
+    return values.reshape(weight.shape), scales
+
+
+def experts_scheme(scheme: BlockScheme, hidden: int) -> BlockScheme:
+    """Return the scheme of the stacked experts: QMoE takes only blocks that divide the hidden size.
+
+    Raises:
+        UsageError: if no block of 16 or more does.
+    """
+    block = scheme.block
+    while hidden % block:
+        block //= 2
+    if block < 16:
+        raise UsageError(
+            f"hidden size {hidden} is no multiple of 16, so its experts cannot be quantised (--profile fp32)"
+        )
+    return BlockScheme(bits=scheme.bits, block=block)
