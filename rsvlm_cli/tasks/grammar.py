@@ -8,7 +8,7 @@ Masks, ``runs``
     ``others`` is the background. Source: RSUniVLM, 24 x 24.
 Masks, ``quadrants``
     ``grid / 2`` lines of ``grid / 2`` characters; each character is a 2 x 2 block of cells, drawn by the Unicode
-    quadrant of the same shape (``·`` is empty). One token a block, and its distribution over the 16 shapes gives each
+    quadrant of the same shape (``░`` is empty). One token a block, and its distribution over the 16 shapes gives each
     cell's own probability.
 
 Every grammar is an automaton over UTF-8 bytes: `start`, `step`, `accepts`. States are hashable, so the runtime can keep
@@ -27,7 +27,7 @@ from rsvlm_cli.tasks.dialect import MaskStyle
 
 BACKGROUND = "others"
 
-QUADRANTS = "·▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
+QUADRANTS = "░▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 """Index = 1 (upper left) + 2 (upper right) + 4 (lower left) + 8 (lower right)."""
 
 BoxFrac = tuple[float, float, float, float]

@@ -23,9 +23,9 @@ def test_change_detection_shows_two_images_to_the_pixel_expert():
 def test_a_cell_is_as_probable_as_the_shapes_that_set_it(weights, block):
     p = np.array(weights) / sum(weights)
     choices = tuple(zip(QUADRANTS, map(float, p), strict=True))
-    characters = ["·"] * 144
-    steps = [FakeStep(char, choices=(("·", 1.0),)) for char in characters]
-    steps[block] = FakeStep("·", float(p[0]), choices=choices)
+    characters = ["░"] * 144
+    steps = [FakeStep(char, choices=(("░", 1.0),)) for char in characters]
+    steps[block] = FakeStep("░", float(p[0]), choices=choices)
     rows = [steps[i : i + 12] for i in range(0, 144, 12)]
     with_newlines = [step for row in rows for step in [*row, FakeStep("\n")]][:-1]
     mask = segment.read(NANO, "water", FakeReply(tuple(with_newlines)))
@@ -58,4 +58,4 @@ def test_a_run_has_the_probability_of_the_token_that_begins_its_label():
 
 def test_a_cut_mask_is_refused_with_the_way_out():
     with pytest.raises(ReplyTruncated, match="--max-tokens"):
-        segment.read(NANO, "water", replace(spell("····"), finish="length"))
+        segment.read(NANO, "water", replace(spell("░░░░"), finish="length"))

@@ -1,8 +1,9 @@
 """Vehicles from the air: KIT AIS frames of Munich and drone frames of one plaza in Minsk.
 
-Layout: ``kit-ais/`` and ``minsk/``, each with ``images/`` and ``labels_yolo/STEM.txt`` (``class cx cy w h``, shares of the
-image); ``index.csv`` names the sequence of each image, ``classes.txt`` the classes. Frames of a sequence are near
-duplicates, and every Minsk sequence shows the same plaza, so there are three places; the smaller Munich crossing is val.
+Layout: ``kit-ais/`` and ``minsk/``, each with ``images/`` and ``labels_yolo/STEM.txt`` (``class cx cy w h``, shares of
+the image); ``index.csv`` names the sequence of each image, ``classes.txt`` the classes. Frames of a sequence are near
+duplicates, and every Minsk sequence shows the same plaza, so there are three places; the smaller Munich crossing is
+val.
 """
 
 import csv

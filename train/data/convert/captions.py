@@ -25,7 +25,7 @@ def read_captions(root: Path) -> list[str]:
 
 
 def read_change_captions(root: Path) -> list[str]:
-    """Return the LEVIR-CC change captions below a data root, tidy, one for each that was written; empty where absent."""
+    """Return the LEVIR-CC change captions below a data root, tidy, one for each that was written; empty if absent."""
     return _read(root / FOLDER / "levir-cc")
 
 

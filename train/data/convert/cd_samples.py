@@ -1,7 +1,7 @@
 """Sample pairs of building change: LEVIR-CD, DSIFN, EGY-BCD, and one pair of LEVIR-CC with its captions.
 
-Layout: ``SET/{A,B,label}/STEM.*``, before, after, change; ``levir-cc-example/captions.json`` by stem. LEVIR crops of 256 px
-are named ``IMAGE_X_Y`` after the 1,024 px image they are cut from, DSIFN crops ``IMAGE_N``.
+Layout: ``SET/{A,B,label}/STEM.*``, before, after, change; ``levir-cc-example/captions.json`` by stem. LEVIR crops of
+256 px are named ``IMAGE_X_Y`` after the 1,024 px image they are cut from, DSIFN crops ``IMAGE_N``.
 """
 
 import json
@@ -76,4 +76,5 @@ SOURCE = Source(
     teaches="masks of building change; one pair with change captions",
     origin="LEVIR-CD (Chen and Shi 2020), DSIFN (Zhang et al. 2020), EGY-BCD, LEVIR-CC (Liu et al. 2022)",
     convert=convert,
+    val_places=("levir test_1", "levir test_121", "dsifn 0", "egy-bcd test_1"),
 )

@@ -1,19 +1,28 @@
 """Roads of American suburbs, the ETH Zurich CIL course set.
 
-Layout: ``images/satImage_N.jpg`` and ``masks/`` of the same stem (1 bit). Parking lots are partly road.
+Layout: ``images/satImage_N.jpg`` and ``masks/`` of the same stem (1 bit). Parking lots are partly road. Images
+with neighbouring numbers look like one scene, so a block of numbers is one place.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from train.data.convert.readers import images_with_masks
+from train.data.convert.readers import block_of, images_with_masks
 from train.data.convert.source import PreparedSet, Source
 from train.data.records import Record
+
+FAULTY = ("satImage_192",)
+"""Its mask is road from edge to edge; the image shows a lake shore."""
 
 
 def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
     """Yield one record an image."""
-    return images_with_masks(root, out, "road", gsd_m=None)
+    return images_with_masks(root, out, "road", gsd_m=None, place_of=place_of, leave_out=FAULTY)
+
+
+def place_of(stem: str) -> str:
+    """Return the block of ``satImage_N``."""
+    return f"block {block_of(int(stem.rpartition('_')[2]))}"
 
 
 SOURCE = Source(

@@ -1,8 +1,8 @@
 """Two images of DOTA with oriented boxes, as the devkit ships them.
 
-Layout: ``images/P*.jpg`` and ``labelTxt/`` of the same stem: lines ``imagesource:...``, ``gsd:...``, then four corners, class
-and a difficulty flag. Corners become the smallest axis-aligned box. Small instances are not all labelled, so no class is
-complete.
+Layout: ``images/P*.jpg`` and ``labelTxt/`` of the same stem: lines ``imagesource:...``, ``gsd:...``, then four corners,
+class and a difficulty flag. Corners become the smallest axis-aligned box. Small instances are not all labelled, so no
+class is complete.
 Source: Xia et al. 2018, CVPR.
 """
 

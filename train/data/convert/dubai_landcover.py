@@ -1,8 +1,8 @@
 """Land cover of Dubai, MBRSC imagery labelled by Humans in the Loop.
 
 Layout: ``images/TileK_image_part_00I.jpg`` and ``masks/`` of the same stem, RGB colours as in
-``mask_colours_actual.json`` (the published ``classes.json`` carries wrong colours). Neighbouring parts of a tile touch, so
-a tile is one place.
+``mask_colours_actual.json`` (the published ``classes.json`` carries wrong colours). Neighbouring parts of a tile touch,
+so a tile is one place; Tile1 is val, for it shows all five classes.
 """
 
 import json
@@ -50,7 +50,7 @@ def read_colour_mask(path: Path, values: dict[int, int]) -> np.ndarray:
         values: from colour ``0xRRGGBB`` to value.
 
     Returns:
-        ``(rows, columns)`` uint8, ``UNLABELLED`` where the colour is not listed.
+        ``(H, W)`` uint8, ``UNLABELLED`` where the colour is not listed.
     """
     with Image.open(path) as image:
         rgb = np.asarray(image.convert("RGB")).astype(np.uint32)

@@ -1,7 +1,7 @@
 """Training images of the Geospatial Information Authority of Japan: roads, and solar panels.
 
-Layout: ``images/STEM.jpg`` and ``masks/STEM.png`` (palette, coloured is set); a stem is a base number, for copies behind
-``hflipped_`` or ``rotated_90_``.
+Layout: ``images/STEM.jpg`` and ``masks/STEM.png`` (palette, coloured is set); a stem is a base number, for copies
+behind ``hflipped_`` or ``rotated_90_``.
 """
 
 from collections.abc import Iterator

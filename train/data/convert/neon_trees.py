@@ -1,7 +1,8 @@
 """NEON tree crowns, the early DeepForest annotations.
 
-Layout: ``images/PLOT[_2017].jpg|tif`` and ``annotations_xml/`` (Pascal VOC) of the same stem. A plot flown in two years is
-one place. Crowns are exhaustive in open savanna only (SJER, OSBS), not in closed forest.
+Layout: ``images/PLOT[_2017].jpg|tif`` and ``annotations_xml/`` (Pascal VOC) of the same stem. A plot flown in two years
+is one place. Crowns are not exhaustive, in open savanna no more than in closed forest: plain trees without a box stand
+in most images of SJER.
 Source: Weinstein et al. 2019, Remote Sensing 11(11) 1309.
 """
 
@@ -14,7 +15,6 @@ from train.data.convert.source import PreparedSet, Source
 from train.data.records import LabelledBox, Record
 
 GSD_M = 0.1
-EXHAUSTIVE_SITES = ("SJER", "OSBS")
 
 
 def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
@@ -26,7 +26,6 @@ def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
             images=(out.add_image(path),),
             gsd_m=GSD_M,
             objects=tuple(read_voc(root / "annotations_xml" / f"{path.stem}.xml", image_size(path))),
-            complete=("tree",) if path.stem.startswith(EXHAUSTIVE_SITES) else (),
         )
 
 
@@ -44,7 +43,7 @@ SOURCE = Source(
     licence="imagery NEON airborne RGB (open data policy), annotations MIT",
     terms="open",
     gsd="0.1 m",
-    teaches="boxes and counts of tree crowns",
+    teaches="boxes of tree crowns",
     origin="weecology/DeepForest; Weinstein et al. 2019",
     convert=convert,
 )

@@ -1,7 +1,8 @@
 """NWPU VHR-10: ten classes of objects with boxes and outlines.
 
 Layout: ``images/N.jpg`` and ``annotations_coco.json`` (COCO: boxes ``x, y, width, height``, polygons), which also names
-images that are not in a partial copy.
+images that are not in a partial copy. Images with neighbouring numbers look like one scene, so a block of numbers is
+one place.
 Source: Cheng et al. 2014, ISPRS Journal 98, 119-132; outlines: Su et al. 2019, IGARSS.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from train.data.convert.readers import clip_box
+from train.data.convert.readers import block_of, clip_box
 from train.data.convert.source import PreparedSet, Source
 from train.data.records import Record
 
@@ -40,7 +41,7 @@ def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
         outlines = [(shown.index(labels[a["category_id"]]) + 1, a["segmentation"]) for a in found]
         yield out.record(
             id=path.stem,
-            place=path.stem,
+            place=f"block {block_of(int(path.stem))}",
             images=(out.add_image(path),),
             objects=tuple(box for box in boxes if box),
             complete=tuple(label for label in labels.values() if label != RARELY_LABELLED or label in shown),
@@ -63,7 +64,7 @@ def draw_outlines(outlines: list[tuple[int, list[list[float]]]], size_px: tuple[
         size_px: width and height.
 
     Returns:
-        ``(rows, columns)`` uint8, 0 where no polygon lies.
+        ``(H, W)`` uint8, 0 where no polygon lies.
     """
     canvas = Image.new("L", size_px)
     draw = ImageDraw.Draw(canvas)

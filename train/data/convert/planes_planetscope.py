@@ -1,9 +1,13 @@
 """PlanesNet: chips of PlanetScope scenes with one airplane in the middle, or none.
 
-Layout: ``chips/LABEL__SCENE__LON_LAT.png``, 20 px, label 1 is an airplane. The airplane's extent is not given, so it is a
-point; a chip without one may still hold a part of one at its edge.
+Layout: ``chips/LABEL__SCENE__LON_LAT.png``, 20 px, label 1 is an airplane. The airplane's extent is not given, so it is
+a point; a chip without one may still hold a part of one at its edge.
+
+An airport recurs in many scenes, so the scene is no place: split by scene, 56 % of the val chips had a train chip
+within a chip's width. A cell of 0.1 degrees holds an airport; split by it, no val chip has a train chip within 300 m.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,21 +16,28 @@ from train.data.convert.source import PreparedSet, Source
 from train.data.records import Record
 
 GSD_M = 3.0
+CELLS_PER_DEGREE = 10
 
 
 def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
     """Yield one record a chip."""
     for path in list_images(root / "chips"):
-        label, scene, _ = path.stem.split("__")
+        label, _, position = path.stem.split("__")
         width, height = image_size(path)
         yield out.record(
             id=path.stem,
-            place=scene,
+            place=place_of(position),
             images=(out.add_image(path),),
             gsd_m=GSD_M,
             points=(("airplane", width / 2, height / 2),) if label == "1" else (),
             complete=("airplane",),
         )
+
+
+def place_of(position: str) -> str:
+    """Return the cell of a position ``LON_LAT`` in degrees, by its corner in cells."""
+    east, north = (math.floor(float(degrees) * CELLS_PER_DEGREE) for degrees in position.split("_"))
+    return f"cell {east} {north}"
 
 
 SOURCE = Source(

@@ -1,19 +1,26 @@
-"""Reading what several published layouts share: drawn masks, folders of image and mask, boxes that leave the image."""
+"""Reading what several published layouts share: drawn masks, folders of image and mask, boxes, dark images.
 
-from collections.abc import Callable, Iterator
+Axes: H rows, W columns.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from rsvlm_cli.errors import InputError
+from rsvlm_cli.geo.stretch import AUTO_PERCENTILES, StretchRule, fit_stretch
 from train.data.convert.source import PreparedSet
 from train.data.records import LabelledBox, Record
 
 IMAGE_SUFFIXES = (".jpg", ".png", ".tif")
 
-MIN_SIDE_PX = 2.0
-"""A piece of an object that is thinner than this at the image's edge cannot be seen."""
+MIN_SIDE_PX = 3.0
+"""What is thinner than this, most often a sliver at the image's edge, cannot be seen."""
+
+SCENE_BLOCK = 10
+"""Images cut from one scene lie next to each other in the numbering of a set that names no scenes."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -27,10 +34,39 @@ def read_drawn_mask(path: Path) -> np.ndarray:
     By colour, not by palette index: published palettes put black last as often as first.
 
     Returns:
-        ``(rows, columns)`` bool.
+        ``(H, W)`` bool.
     """
     with Image.open(path) as image:
         return (np.asarray(image.convert("RGB")) > 127).any(axis=2)
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Read an image as ``(H, W, 3)`` uint8."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def stretch_like_16_bit(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Spread dark 8 bit images as the product spreads 16 bit ones.
+
+    For satellite images that were published as 8 bit without a stretch: a user's rasters of that sensor have 16 bit, so
+    the model meets them stretched.
+
+    Args:
+        images: all dates of one place, ``(H, W, 3)`` uint8 each; they share one law.
+
+    Returns:
+        The images in their order, ``(H, W, 3)`` uint8.
+    """
+    low, high = AUTO_PERCENTILES
+    samples = [np.concatenate([image[..., band].ravel() for image in images]) for band in range(3)]
+    law = fit_stretch(StretchRule(kind="percentiles", low=low, high=high), samples, "uint8")
+    return [np.moveaxis(law.apply(np.moveaxis(image, 2, 0)), 0, 2) for image in images]
+
+
+def block_of(number: int) -> int:
+    """Return the block of ``SCENE_BLOCK`` consecutive numbers that a number lies in."""
+    return number // SCENE_BLOCK
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -63,6 +99,7 @@ def images_with_masks(
     gsd_m: float | None,
     place_of: Callable[[str], str] = str,
     add_image: Callable[[Path], str] | None = None,
+    leave_out: Collection[str] = (),
 ) -> Iterator[Record]:
     """Convert a folder of ``images/STEM.*`` and two-colour ``masks/STEM.png``.
 
@@ -73,6 +110,7 @@ def images_with_masks(
         gsd_m: ground size of a pixel in metres, or None.
         place_of: from stem to place.
         add_image: how an image is taken over, if not as it is.
+        leave_out: stems of faulty images.
 
     Yields:
         One record an image.
@@ -81,6 +119,8 @@ def images_with_masks(
         InputError: if an image has no mask, or one of another size.
     """
     for path in list_images(root / "images"):
+        if path.stem in leave_out:
+            continue
         mask_path = root / "masks" / f"{path.stem}.png"
         if not mask_path.is_file():
             raise InputError(f"{path}: no mask {mask_path.name} beside it (take the image out, or add its mask)")
@@ -97,7 +137,7 @@ def images_with_masks(
 
 
 def require_same_size(image: Path, mask: np.ndarray) -> None:
-    """Raise `InputError` if a mask ``(rows, columns)`` does not fit its image."""
+    """Raise `InputError` if a mask ``(H, W)`` does not fit its image."""
     width, height = image_size(image)
     if mask.shape != (height, width):
         found = f"{mask.shape[1]} x {mask.shape[0]}"

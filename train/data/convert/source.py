@@ -73,7 +73,7 @@ class PreparedSet:
     folder: Path
 
     def record(self, *, place: str, **fields: Any) -> Record:
-        """Return a record of this set, on the side of the split that its place lies on."""
+        """Return a record of this set with the given fields, on the side of the split that its place lies on."""
         return Record(source=self.source.name, place=place, split=self.source.split(place), **fields)
 
     def add_image(self, path: Path, stem: str | None = None) -> str:
@@ -86,7 +86,7 @@ class PreparedSet:
         return f"images/{stem}{path.suffix}"
 
     def add_pixels(self, rgb: np.ndarray, stem: str) -> str:
-        """Write ``(rows, columns, 3)`` uint8 as a PNG image and return its path in a record."""
+        """Write ``(H, W, 3)`` uint8 as a PNG image and return its path in a record."""
         Image.fromarray(rgb).save(self._path("images", f"{stem}.png"), compress_level=1)
         return f"images/{stem}.png"
 
@@ -94,7 +94,7 @@ class PreparedSet:
         """Write a mask and return its path in a record.
 
         Args:
-            cells: ``(rows, columns)``, bool or uint8: 0 background, k for the record's ``mask_labels[k - 1]``, 255
+            cells: ``(H, W)``, bool or uint8: 0 background, k for the record's ``mask_labels[k - 1]``, 255
                 unlabelled.
             stem: file name without its suffix.
         """

@@ -1,7 +1,8 @@
 """SZTAKI AirChange: change between aerial images 5 to 23 years apart.
 
 Layout: ``SITE_N/{im1.jpg,im2.jpg,gt.png}``. Change is new building, ploughing and planting alike. Pairs of a site are
-neighbours, so a site is one place; of the three, Archieve is val: one pair of ten, but another sensor and another town.
+neighbours, so a site is one place; ``Archieve`` shows the ground of ``Szada_1`` at other dates and belongs to Szada.
+That leaves two places, of which Tiszadob is val.
 Source: Benedek and Sziranyi 2009, IEEE TGRS 47(10).
 """
 
@@ -13,19 +14,21 @@ from train.data.convert.source import PreparedSet, Source
 from train.data.records import Record
 
 GSD_M = 1.5
+SAME_GROUND = {"Archieve": "Szada"}
 
 
 def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
     """Yield one record a pair."""
     for label in sorted(root.glob("*/gt.png")):
         stem = label.parent.name
+        site = stem.partition("_")[0]
         before, after = label.with_name("im1.jpg"), label.with_name("im2.jpg")
         mask = read_drawn_mask(label)
         require_same_size(before, mask)
         require_same_size(after, mask)
         yield out.record(
             id=stem,
-            place=stem.partition("_")[0],
+            place=SAME_GROUND.get(site, site),
             images=(out.add_image(before, f"{stem}_before"), out.add_image(after, f"{stem}_after")),
             gsd_m=GSD_M,
             mask=out.add_mask(mask, stem),
@@ -42,5 +45,5 @@ SOURCE = Source(
     teaches="masks of land change",
     origin="Benedek and Sziranyi 2009",
     convert=convert,
-    val_places=("Archieve",),
+    val_places=("Tiszadob",),
 )

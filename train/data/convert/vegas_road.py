@@ -1,7 +1,7 @@
 """Roads of Las Vegas, SpaceNet area.
 
-Layout: ``images/N.jpg`` and ``masks/N.png`` (1 bit). Masks are buffered centre lines: their width is not the road's, and
-some residential roads are missing.
+Layout: ``images/N.jpg`` and ``masks/N.png`` (1 bit). Masks are buffered centre lines: their width is not the road's,
+and some residential roads are missing.
 """
 
 from collections.abc import Iterator

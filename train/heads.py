@@ -1,0 +1,79 @@
+"""Dense heads on the vision tower: they teach it classes, masks, centres and change, and are thrown away at export.
+
+A tower that already sees is what the decoder learns to put into words; taught by words alone, a small tower hardly learns.
+
+Axes: V views, N images, P visual tokens, g tokens a side, G = 2 g cells a side, C width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from train.config import LabelSets
+from train.data.collate import IGNORE, DenseTargets
+
+
+class TowerHeads(nn.Module):
+    """Linear readers of the tower's tokens; each token speaks for 2 x 2 cells."""
+
+    def __init__(self, width: int, labels: LabelSets) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.scene = nn.Linear(width, len(labels.scenes))
+        self.coverage = nn.Linear(width, 4 * len(labels.masks))
+        self.centres = nn.Linear(width, 4 * len(labels.objects))
+        self.boxes = nn.Linear(width, 4 * 4)
+        self.change = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, 4))
+        # Objects are rare: start from a low prior, or the first steps are spent unlearning one half.
+        nn.init.constant_(self.centres.bias, -4.0)
+
+    def forward(self, tokens: Tensor, targets: DenseTargets) -> dict[str, Tensor]:
+        """Return each head's loss, a scalar; a head without targets in this batch is left out.
+
+        Args:
+            tokens: the tower's output, ``(N, P, C)``.
+            targets: of the same batch.
+        """
+        x = self.norm(tokens.float())
+        first = x[targets.images_of]
+        losses: dict[str, Tensor] = {}
+        if (targets.scene != IGNORE).any():
+            losses["scene"] = F.cross_entropy(self.scene(first.mean(1)), targets.scene, ignore_index=IGNORE, label_smoothing=0.05)
+        known = targets.coverage.isfinite()
+        if known.any():
+            logits = to_cells(self.coverage(first))
+            losses["coverage"] = F.binary_cross_entropy_with_logits(logits[known], targets.coverage[known])
+        known = targets.centres.isfinite()
+        if known.any():
+            losses["centres"] = focal_loss(to_cells(self.centres(first))[known], targets.centres[known])
+        if len(targets.boxes):
+            view, row, column = targets.boxes[:, :3].long().unbind(1)
+            losses["boxes"] = F.smooth_l1_loss(to_cells(self.boxes(first))[view, :, row, column], targets.boxes[:, 3:])
+        if len(targets.pairs):
+            after = x[targets.images_of[targets.pairs] + 1]
+            before = first[targets.pairs]
+            logits = to_cells(self.change(torch.cat([before, after, after - before], -1)))[:, 0]
+            known = targets.change.isfinite()
+            if known.any():
+                losses["change"] = F.binary_cross_entropy_with_logits(logits[known], targets.change[known])
+        return losses
+
+
+def to_cells(x: Tensor) -> Tensor:
+    """Spread ``(V, P, 4 L)`` over cells: ``(V, L, G, G)``; a token's four values are its 2 x 2 cells, row by row."""
+    v, p, _ = x.shape
+    g = round(p**0.5)
+    x = x.view(v, g, g, 2, 2, -1)
+    return x.permute(0, 5, 1, 3, 2, 4).reshape(v, -1, 2 * g, 2 * g)
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the centre-point focal loss, summed and divided by the number of centres.
+
+    Source: Objects as Points, arXiv:1904.07850, equation 1, alpha 2 and beta 4.
+    """
+    p = torch.sigmoid(logits)
+    hit = target >= 0.999
+    positive = (1 - p) ** 2 * F.logsigmoid(logits) * hit
+    negative = (1 - target) ** 4 * p**2 * F.logsigmoid(-logits) * ~hit
+    return -(positive + negative).sum() / hit.sum().clamp(min=1)
