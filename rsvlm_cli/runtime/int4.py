@@ -3,16 +3,16 @@
 Axes: N rows (output features, or tokens of an embedding), K columns (input features), J blocks a row.
 
 A weight ``(N, K)`` is cut along K into ``J = ceil(K / block)`` blocks; the last one is padded with zeros. A block holds
-unsigned integers ``q`` in [0, 2^bits), one float32 scale and one zero point, and stands for ``(q - zero_point) * scale``.
+unsigned integers ``q`` in [0, 2^bits), a float32 scale and a zero point, and stands for ``(q - zero_point) * scale``.
 
 - packed: uint8 ``(N, J, block * bits / 8)``, row-major. With 8 bits a byte is one ``q``. With 4 bits byte i of a block
   holds element 2 i in its low nibble and element 2 i + 1 in its high nibble.
 - scales: float32 ``(N, J)``, row-major.
-- zero points: none, and then every one is ``2^(bits - 1)`` (symmetric); or uint8 ``(N, ceil(J * bits / 8))`` packed along
-  J as the weights are along K.
+- zero points: none, and then every one is ``2^(bits - 1)`` (symmetric); or uint8 ``(N, ceil(J * bits / 8))`` packed
+  along J as the weights are along K.
 
-Source: the layout of ONNX Runtime's operator ``com.microsoft::MatMulNBits`` (inputs B, scales, zero_points), so the same
-bytes serve the output head and the token embedding that is tied to it.
+Source: the layout of ONNX Runtime's operator ``com.microsoft::MatMulNBits`` (inputs B, scales, zero_points), so the
+same bytes serve the output head and the token embedding that is tied to it.
 """
 
 from dataclasses import dataclass
@@ -111,7 +111,8 @@ def quantise_rows(weights: np.ndarray, scheme: BlockScheme, *, symmetric: bool =
     """Quantise a weight by rounding to nearest.
 
     Symmetric: the entry of greatest magnitude lands on the integer farthest from the zero point, so the whole range
-    ``[-2^(bits-1), 2^(bits-1) - 1]`` is used. Otherwise the range of a block's entries and zero is spread over the integers.
+    ``[-2^(bits-1), 2^(bits-1) - 1]`` is used. Otherwise the range of a block's entries and zero is spread over all of
+    them.
 
     Args:
         weights: ``(N, K)`` float32.

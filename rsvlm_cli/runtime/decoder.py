@@ -1,0 +1,102 @@
+"""The decoder graph with its cache: vectors in, logits out, and rolling back.
+
+Axes: T tokens of one call, C slots of the cache, V vocabulary. One sequence at a time.
+
+The cache remembers which tokens it holds, as keys: a token id (0 or more) or a vector of an image (below 0, unique to
+that image). So a new prompt over the same images and expert keeps the common prefix, images first, and computes the
+rest.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+
+from rsvlm_cli.runtime.bundle import DecoderSpec
+
+SLOTS_STEP = 256
+"""Slots are made in steps of this: a step's buffers cost 1 MiB with ``nano`` and 6 MiB with the 1B model."""
+
+
+class Decoder:
+    """One decoder session and the tokens it holds.
+
+    Args:
+        session: of ``decoder.onnx`` (docs/bundle-format.md, graph contract).
+        spec: the decoder's sizes.
+        max_context: the most tokens that the cache may hold.
+        device: where the cache lies.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, spec: DecoderSpec, max_context: int, device: Literal["cpu", "cuda"]
+    ) -> None:
+        self._session, self._spec, self._max_context, self._device = session, spec, max_context, device
+        self._caches = [f"{i}.{kind}" for i in range(spec.layers) for kind in ("key", "value")]
+        self._buffers: list[ort.OrtValue] = []
+        self._n_slots = 0
+        self._keys: list[int] = []
+        self._expert = -1
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache."""
+        return len(self._keys)
+
+    def keep_prefix(self, keys: Sequence[int], expert: int) -> int:
+        """Roll back to what the cache has in common with a sequence, all but its last token, and return how much."""
+        common = 0
+        if expert == self._expert:
+            limit = min(len(self._keys), len(keys) - 1)
+            while common < limit and self._keys[common] == keys[common]:
+                common += 1
+        self.roll_back(common)
+        self._expert = expert
+        return common
+
+    def roll_back(self, length: int) -> None:
+        """Forget every token from ``length`` on."""
+        del self._keys[length:]
+
+    def feed(self, keys: Sequence[int], vectors: np.ndarray) -> np.ndarray:
+        """Append tokens and return the logits after the last one.
+
+        Args:
+            keys: of the tokens, ``T`` of them, at least one.
+            vectors: ``(T, hidden)`` float32, their embeddings.
+
+        Returns:
+            ``(V,)`` float32.
+        """
+        length = len(self._keys) + len(keys)
+        self._reserve(length)
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("inputs_embeds", vectors[None])
+        binding.bind_cpu_input("expert", np.array([self._expert], np.int64))
+        binding.bind_cpu_input("seqlens_k", np.array([length - 1], np.int32))
+        binding.bind_cpu_input("total_sequence_length", np.array(length, np.int32))
+        for name, buffer in zip(self._caches, self._buffers, strict=True):
+            binding.bind_ortvalue_input(f"past_key_values.{name}", buffer)
+            binding.bind_ortvalue_output(f"present.{name}", buffer)
+        binding.bind_output("logits")
+        self._session.run_with_iobinding(binding)
+        self._keys.extend(keys)
+        logits: np.ndarray = binding.get_outputs()[-1].numpy()[0, 0]
+        return logits
+
+    def _reserve(self, length: int) -> None:
+        """Make room for so many tokens; what is in the cache moves along."""
+        if length <= self._n_slots:
+            return
+        # Half as much again, so that a long reply moves its cache a few times only.
+        wanted = max(length, self._n_slots * 3 // 2)
+        self._n_slots = min(-(-wanted // SLOTS_STEP) * SLOTS_STEP, max(self._max_context, length))
+        spec, held = self._spec, len(self._keys)
+        old = [buffer.numpy()[:, :, :held] for buffer in self._buffers] if held else [None] * len(self._caches)
+        self._buffers = []
+        for values in old:
+            room = np.zeros((1, spec.kv_heads, self._n_slots, spec.head_dim), np.float32)
+            if values is not None:
+                room[:, :, :held] = values
+            self._buffers.append(ort.OrtValue.ortvalue_from_numpy(room, self._device, 0))
