@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rsvlm_cli.errors import InputError
 from train.data.convert.readers import clip_box, image_size
-from train.data.convert.source import PreparedSet, Source
+from train.data.convert.source import PreparedSet, Source, any_of
 from train.data.records import LabelledBox, Record
 
 LABELS = ("car", "bus", "minibus", "truck")
@@ -71,5 +71,5 @@ SOURCE = Source(
     teaches="boxes and counts of car, bus, minibus, truck",
     origin="jekhor/aerial-cars-dataset; KIT AIS vehicle set, DLR",
     convert=convert,
-    val_places=("KIT_MunichStreet02",),
+    is_val=any_of("KIT_MunichStreet02"),
 )

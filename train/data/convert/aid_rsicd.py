@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from train.data.convert.captions import distinct_captions
-from train.data.convert.readers import block_of, list_images
+from train.data.convert.readers import block_of, is_val_block, list_images
 from train.data.convert.source import PreparedSet, Source
 from train.data.records import Record
 
@@ -24,10 +24,9 @@ def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
     captions = json.loads((root / "captions_rsicd.json").read_text(encoding="utf-8"))
     for folder in sorted(path for path in (root / "images").iterdir() if path.is_dir()):
         for path in list_images(folder):
-            stem, _, number = path.stem.rpartition("_")
             yield out.record(
                 id=path.stem,
-                place=f"{stem} block {block_of(int(number))}",
+                place=block_of(path.stem),
                 images=(out.add_image(path),),
                 scene=scene_name(folder.name),
                 captions=distinct_captions(captions.get(f"{folder.name}/{path.name}", {}).get("raw", [])),
@@ -48,4 +47,5 @@ SOURCE = Source(
     teaches="30 scene classes; human captions",
     origin="AID (Xia et al. 2017), RSICD (Lu et al. 2017)",
     convert=convert,
+    is_val=is_val_block,
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from train.data.convert.readers import images_with_masks, read_rgb, stretch_like_16_bit
-from train.data.convert.source import PreparedSet, Source
+from train.data.convert.source import PreparedSet, Source, any_of
 from train.data.records import Record
 
 GSD_M = 10.0
@@ -36,5 +36,5 @@ SOURCE = Source(
     teaches="forest masks",
     origin="Bragagnolo et al., Zenodo 4498086",
     convert=convert,
-    val_places=("10268", "10388"),
+    is_val=any_of("10268", "10388"),
 )

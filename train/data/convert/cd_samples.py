@@ -12,7 +12,7 @@ from pathlib import Path
 
 from train.data.convert.captions import distinct_captions
 from train.data.convert.readers import list_images, read_drawn_mask, require_same_size
-from train.data.convert.source import PreparedSet, Source
+from train.data.convert.source import PreparedSet, Source, any_of
 from train.data.records import Record
 
 
@@ -76,5 +76,5 @@ SOURCE = Source(
     teaches="masks of building change; one pair with change captions",
     origin="LEVIR-CD (Chen and Shi 2020), DSIFN (Zhang et al. 2020), EGY-BCD, LEVIR-CC (Liu et al. 2022)",
     convert=convert,
-    val_places=("levir test_1", "levir test_121", "dsifn 0", "egy-bcd test_1"),
+    is_val=any_of("levir test_1", "levir test_121", "dsifn 0", "egy-bcd test_1"),
 )

@@ -7,7 +7,7 @@ with neighbouring numbers look like one scene, so a block of numbers is one plac
 from collections.abc import Iterator
 from pathlib import Path
 
-from train.data.convert.readers import block_of, images_with_masks
+from train.data.convert.readers import block_of, images_with_masks, is_val_block
 from train.data.convert.source import PreparedSet, Source
 from train.data.records import Record
 
@@ -17,12 +17,7 @@ FAULTY = ("satImage_192",)
 
 def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
     """Yield one record an image."""
-    return images_with_masks(root, out, "road", gsd_m=None, place_of=place_of, leave_out=FAULTY)
-
-
-def place_of(stem: str) -> str:
-    """Return the block of ``satImage_N``."""
-    return f"block {block_of(int(stem.rpartition('_')[2]))}"
+    return images_with_masks(root, out, "road", gsd_m=None, place_of=block_of, leave_out=FAULTY)
 
 
 SOURCE = Source(
@@ -34,4 +29,5 @@ SOURCE = Source(
     teaches="road masks",
     origin="ETH Zurich, Computational Intelligence Lab road segmentation",
     convert=convert,
+    is_val=is_val_block,
 )

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from train.data.convert.readers import list_images, require_same_size
-from train.data.convert.source import PreparedSet, Source
+from train.data.convert.source import PreparedSet, Source, any_of
 from train.data.records import UNLABELLED, Record
 
 CLASS_NAMES = {
@@ -70,5 +70,5 @@ SOURCE = Source(
     teaches="masks of building, unpaved land, road, vegetation, water",
     origin="Humans in the Loop, Semantic segmentation of aerial imagery",
     convert=convert,
-    val_places=("Tile1",),
+    is_val=any_of("Tile1"),
 )

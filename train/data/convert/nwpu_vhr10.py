@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from train.data.convert.readers import block_of, clip_box
+from train.data.convert.readers import block_of, clip_box, is_val_block
 from train.data.convert.source import PreparedSet, Source
 from train.data.records import Record
 
@@ -41,7 +41,7 @@ def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
         outlines = [(shown.index(labels[a["category_id"]]) + 1, a["segmentation"]) for a in found]
         yield out.record(
             id=path.stem,
-            place=f"block {block_of(int(path.stem))}",
+            place=block_of(path.stem),
             images=(out.add_image(path),),
             objects=tuple(box for box in boxes if box),
             complete=tuple(label for label in labels.values() if label != RARELY_LABELLED or label in shown),
@@ -84,4 +84,5 @@ SOURCE = Source(
     teaches="boxes, masks and counts of ten object classes",
     origin="Cheng et al. 2014; outlines Su et al. 2019",
     convert=convert,
+    is_val=is_val_block,
 )

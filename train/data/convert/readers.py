@@ -22,6 +22,9 @@ MIN_SIDE_PX = 3.0
 SCENE_BLOCK = 10
 """Images cut from one scene lie next to each other in the numbering of a set that names no scenes."""
 
+BLOCKS_TO_VAL = 7
+"""Of so many consecutive blocks one is val, so that classes in a row all have their share."""
+
 
 def list_images(folder: Path) -> list[Path]:
     """Return the images of a folder, by name."""
@@ -64,9 +67,15 @@ def stretch_like_16_bit(images: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.moveaxis(law.apply(np.moveaxis(image, 2, 0)), 0, 2) for image in images]
 
 
-def block_of(number: int) -> int:
-    """Return the block of ``SCENE_BLOCK`` consecutive numbers that a number lies in."""
-    return number // SCENE_BLOCK
+def block_of(stem: str) -> str:
+    """Return the place ``PREFIX block B`` of an image ``PREFIX_N`` or ``N``: ``SCENE_BLOCK`` numbers are a block."""
+    prefix, _, number = stem.rpartition("_")
+    return f"{prefix} block {int(number) // SCENE_BLOCK}".lstrip()
+
+
+def is_val_block(place: str) -> bool:
+    """Say whether a place of `block_of` is val."""
+    return int(place.rpartition(" ")[2]) % BLOCKS_TO_VAL == BLOCKS_TO_VAL // 2
 
 
 def image_size(path: Path) -> tuple[int, int]:

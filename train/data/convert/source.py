@@ -31,7 +31,8 @@ class Source:
         teaches: what its labels are good for.
         origin: paper or publisher.
         convert: its reader; yields records and writes their images and masks into the prepared set.
-        val_places: the places on the val side where few places make a hash a poor judge; empty: `split_of_place`.
+        is_val: says whether a place is on the val side, where few places or classes in a row make a hash a poor judge;
+            None takes `split_of_place`.
     """
 
     name: str
@@ -42,13 +43,13 @@ class Source:
     teaches: str
     origin: str
     convert: "Converter"
-    val_places: tuple[str, ...] = ()
+    is_val: Callable[[str], bool] | None = None
 
     def split(self, place: str) -> Split:
         """Return the side that a place lies on."""
-        if self.val_places:
-            return "val" if place in self.val_places else "train"
-        return split_of_place(self.name, place)
+        if self.is_val is None:
+            return split_of_place(self.name, place)
+        return "val" if self.is_val(place) else "train"
 
 
 def split_of_place(source: str, place: str) -> Split:
@@ -58,6 +59,11 @@ def split_of_place(source: str, place: str) -> Split:
     """
     digest = hashlib.sha256(f"{source}/{place}".encode()).digest()
     return "val" if int.from_bytes(digest[:8], "big") < VAL_FRAC * 2**64 else "train"
+
+
+def any_of(*places: str) -> Callable[[str], bool]:
+    """Return the rule that these places are val."""
+    return frozenset(places).__contains__
 
 
 @dataclass(frozen=True, slots=True)

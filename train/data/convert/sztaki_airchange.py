@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from train.data.convert.readers import read_drawn_mask, require_same_size
-from train.data.convert.source import PreparedSet, Source
+from train.data.convert.source import PreparedSet, Source, any_of
 from train.data.records import Record
 
 GSD_M = 1.5
@@ -45,5 +45,5 @@ SOURCE = Source(
     teaches="masks of land change",
     origin="Benedek and Sziranyi 2009",
     convert=convert,
-    val_places=("Tiszadob",),
+    is_val=any_of("Tiszadob"),
 )
