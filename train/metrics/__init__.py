@@ -1,0 +1,1 @@
+"""Scores, numpy alone; each formula names its source."""
