@@ -189,10 +189,10 @@ class _DecoderWriter:
                 for x in (heads, residual)
             )
         weight = _pad_heads(self._read(f"{layer}.attention.o_proj.weight").T, self.config.heads, self.head_dim).T
-        attended = self.writer.linear_of(f"{layer}.attention.o_proj", heads, weight, None, self.profile.decoder)
+        attended = self.writer.linear_of(f"{layer}.attention.o_proj", heads, weight, None, self.profile.attention)
         normed, residual = self.add_norm(f"{layer}.post_attention_layernorm", residual, attended)
         router = self.router_last if last else self.router
-        return residual, self.writer.experts(f"{layer}.experts", normed, router, self.profile.decoder)
+        return residual, self.writer.experts(f"{layer}.experts", normed, router, self.profile.experts)
 
     def _attend(self, index: int, x: str) -> str:
         graph, d, module = self.graph, self.config, f"decoder.layers.{index}.attention"
@@ -201,7 +201,7 @@ class _DecoderWriter:
             weight, bias = (
                 _pad_heads(self._read(f"{module}.{name}.{part}"), heads, self.head_dim) for part in ("weight", "bias")
             )
-            qkv.append(self.writer.linear_of(f"{module}.{name}", x, weight, bias, self.profile.decoder))
+            qkv.append(self.writer.linear_of(f"{module}.{name}", x, weight, bias, self.profile.attention))
         cache: list[int | str] = ["B", d.kv_heads, "S", self.head_dim]
         past = [graph.input(f"past_key_values.{index}.{kv}", TensorProto.FLOAT, cache) for kv in ("key", "value")]
         present = [graph.output(f"present.{index}.{kv}", TensorProto.FLOAT, cache) for kv in ("key", "value")]

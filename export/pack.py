@@ -1,8 +1,8 @@
 """A checkpoint to a bundle folder: both graphs, their weights, the tokenizer, the manifest.
 
 Beside ``config.json`` and ``model.safetensors`` a checkpoint of ours holds ``tokenizer.json``, ``dialect.json``
-(`Dialect.to_json`) and ``card.json`` (the fields of `Card`). Of a released RSUniVLM checkpoint only ``tokenizer.json`` is
-read; its dialect and its card are known.
+(`Dialect.to_json`) and ``card.json`` (the fields of `Card`). Of a released RSUniVLM checkpoint only ``tokenizer.json``
+is read; its dialect and its card are known.
 """
 
 import json
@@ -128,7 +128,7 @@ def write_bundle(checkpoint_folder: Path, out: Path, profile: Profile, *, overwr
         folder.mkdir()
         layout, log = write_graphs(checkpoint, folder, profile, card.max_context)
         shutil.copyfile(checkpoint.folder / TOKENIZER, folder / TOKENIZER)
-        write_manifest(folder, _manifest(checkpoint, card, dialect, profile, layout))
+        write_manifest(folder, build_manifest(checkpoint, card, dialect, profile, layout))
         if out.exists():
             out.rename(Path(workspace) / "old")
         folder.rename(out)
@@ -210,9 +210,10 @@ def _check_target(out: Path, overwrite: bool) -> None:
         raise OutputExists(f"{out}: exists and is no bundle, so it is not replaced (name another folder)")
 
 
-def _manifest(
+def build_manifest(
     checkpoint: Checkpoint, card: Card, dialect: Dialect, profile: Profile, layout: DecoderLayout
 ) -> Manifest:
+    """Return the manifest of written graphs, without its files."""
     vision, decoder = checkpoint.config.vision, checkpoint.config.decoder
     return Manifest(
         name=card.name,
@@ -253,6 +254,6 @@ def describe_profile(profile: Profile) -> dict[str, Any]:
     def describe(scheme: BlockScheme | str | None) -> str:
         return f"int{scheme.bits} b{scheme.block}" if isinstance(scheme, BlockScheme) else scheme or "fp32"
 
-    widths = {"bits": profile.decoder.bits, "block": profile.decoder.block} if profile.decoder else {"bits": 32}
-    parts = {part: describe(getattr(profile, part)) for part in ("decoder", "embedding", "vision")}
+    widths = {"bits": profile.experts.bits, "block": profile.experts.block} if profile.experts else {"bits": 32}
+    parts = {part: describe(getattr(profile, part)) for part in ("experts", "attention", "embedding", "vision")}
     return {"profile": profile.name.value, **widths, **parts}

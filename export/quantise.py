@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 8192
 
 
 class ProfileName(StrEnum):
-    """The profiles, by the width of the decoder's linears."""
+    """The profiles, by the width of the experts."""
 
     FP32 = "fp32"
     INT8 = "int8"
@@ -35,14 +35,16 @@ class Profile:
 
     Attributes:
         name: the profile's name.
-        decoder: scheme of the decoder's linears and experts, None for float32.
+        experts: scheme of the expert MLPs, None for float32.
+        attention: scheme of the decoder's attention linears.
         embedding: scheme of the token embedding and the output head.
         vision: scheme of the vision tower's linears and the projector. Where it is not None, the convolutions of a stem
             are stored as int8 with a scale for each output channel, and computed in float32.
     """
 
     name: ProfileName
-    decoder: BlockScheme | None
+    experts: BlockScheme | None
+    attention: BlockScheme | None
     embedding: BlockScheme | None
     vision: VisionScheme
 
@@ -52,12 +54,12 @@ def make_profile(
 ) -> Profile:
     """Return a profile.
 
-    The token embedding and the output head keep 8 bits in every quantised profile: they touch every token, once at each
-    end. The vision tower keeps 8 bits in blocks of 32 (docs/adr/0004 has the figures); ``dynamic`` is twice as fast
-    on a tower of so400m's size, at two to four times the error.
+    What the name narrows is the experts, which are most of the bytes. Attention, token embedding, output head and vision
+    tower keep 8 bits in every quantised profile: at 4 bits each of them costs more than all experts together
+    (docs/adr/0004 has the figures). ``dynamic`` vision is twice as fast, at two to four times the error.
 
     Args:
-        name: width of the decoder's linears.
+        name: width of the experts.
         block: weights that share a scale; 128 is faster, 32 more exact.
         vision: how the vision tower is stored in a quantised profile.
 
@@ -67,12 +69,13 @@ def make_profile(
     if block not in (16, 32, 64, 128):
         raise UsageError(f"block {block}, wanted 16, 32, 64 or 128")
     if name is ProfileName.FP32:
-        return Profile(name=name, decoder=None, embedding=None, vision=None)
+        return Profile(name=name, experts=None, attention=None, embedding=None, vision=None)
     bits = 4 if name is ProfileName.INT4 else 8
     towers: dict[str, VisionScheme] = {"blocks": BlockScheme(bits=8, block=32), "dynamic": "dynamic", "fp32": None}
     return Profile(
         name=name,
-        decoder=BlockScheme(bits=bits, block=block),
+        experts=BlockScheme(bits=bits, block=block),
+        attention=BlockScheme(bits=8, block=block),
         embedding=BlockScheme(bits=8, block=block),
         vision=towers[vision],
     )
