@@ -27,9 +27,9 @@ def is_count(question: str) -> bool:
     return words[:2] == ["how", "many"] or words[:3] == ["what", "number", "of"] or "the number of" in question.lower()
 
 
-def request(dialect: Dialect, question: str) -> Request:
+def request(dialect: Dialect, question: str, *, n_images: int = 1) -> Request:
     """Build the request; the question's form decides what may be answered."""
-    asked = build_request(dialect, PromptKind.ASK, question=question)
+    asked = build_request(dialect, PromptKind.ASK, n_images=n_images, question=question)
     if is_yes_no(question):
         return replace(asked, candidates=YES_NO)
     if is_count(question):
@@ -49,6 +49,5 @@ def read(question: str, reply: Reply) -> Answer:
     answer = read_text(reply, question)
     if not is_count(question):
         return answer
-    # A digit's probability is among the digits and the end, so the product is that of the number among all numbers.
-    p_number = math.exp(sum(step.logprob for step in reply.steps))
-    return replace(answer, score=p_number, score_method="p(number | any number)", truncated=False)
+    p_digits = math.exp(sum(step.logprob for step in reply.steps))
+    return replace(answer, score=p_digits, score_method="p(digits | any number)")

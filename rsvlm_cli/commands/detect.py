@@ -1,0 +1,46 @@
+"""``rsvlm detect``: every object of the classes."""
+
+from typing import Annotated
+
+import typer
+
+from rsvlm_cli.options import (
+    InputOptions,
+    MinScoreOption,
+    ModelOptions,
+    OutputOptions,
+    RastersArgument,
+    TileOption,
+    parse_labels,
+)
+
+EXAMPLES = (
+    "rsvlm detect port.tif --classes ship,vehicle --out ships.gpkg",
+    "rsvlm detect port.tif --tile 512 --min-score 0.3 --jsonl",
+    "rsvlm detect port.tif                   (the classes that the model was taught)",
+)
+
+
+def detect(
+    rasters: RastersArgument,
+    read: InputOptions,
+    model: ModelOptions,
+    out: OutputOptions,
+    classes: Annotated[
+        list[str] | None, typer.Option("--classes", "-c", metavar="A,B,C", help="What to look for.")
+    ] = None,
+    tile: TileOption = "auto",
+    min_score: MinScoreOption = 0.2,
+) -> None:
+    """Find every object of the classes, as boxes in pixels and on the map."""
+    from rsvlm_cli import pipeline
+    from rsvlm_cli.output.deliver import deliver
+    from rsvlm_cli.output.progress import show_progress
+
+    settings = model.settings(read, tile=tile, min_score=min_score)
+    with show_progress() as progress:
+        deliver(
+            lambda raster: pipeline.detect("detect", raster, parse_labels(classes), settings, progress),
+            rasters,
+            out.targets(read),
+        )

@@ -1,0 +1,44 @@
+"""``rsvlm ground``: where the things are that a phrase names."""
+
+from typing import Annotated
+
+import typer
+
+from rsvlm_cli.errors import UsageError
+from rsvlm_cli.options import InputOptions, MinScoreOption, ModelOptions, OutputOptions, TileOption, split_arguments
+
+EXAMPLES = (
+    'rsvlm ground scene.tif "the largest building"',
+    'rsvlm ground scene.tif -p ship -p "storage tank" --out found.geojson --preview found.png',
+)
+
+
+def ground(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RASTER... [PHRASE]...", help="Rasters, then phrases of several words; or phrases by -p."
+        ),
+    ],
+    read: InputOptions,
+    model: ModelOptions,
+    out: OutputOptions,
+    phrase: Annotated[
+        list[str] | None, typer.Option("--phrase", "-p", help="What to find; may be given several times.")
+    ] = None,
+    tile: TileOption = "whole",
+    min_score: MinScoreOption = 0.0,
+) -> None:
+    """Find what a phrase names, as boxes in pixels and on the map."""
+    from rsvlm_cli import pipeline
+    from rsvlm_cli.output.deliver import deliver
+    from rsvlm_cli.output.progress import show_progress
+
+    rasters, words = split_arguments(arguments)
+    phrases, settings = [*words, *(phrase or ())], model.settings(read, tile=tile, min_score=min_score)
+    if not phrases:
+        raise UsageError('found no phrase, wanted what to find: "the red roof" after the raster, or -p ship')
+    with show_progress() as progress:
+        deliver(
+            lambda raster: pipeline.detect("ground", raster, phrases, settings, progress), rasters, out.targets(read)
+        )

@@ -1,0 +1,25 @@
+"""``rsvlm info``: what the tool sees in a raster."""
+
+from typing import Annotated
+
+import typer
+
+from rsvlm_cli.options import InputOptions, RasterArgument
+
+EXAMPLES = ("rsvlm info scene.tif", "rsvlm info scene.tif --bands nir,red,green --json")
+
+
+def info(
+    raster: RasterArgument,
+    read: InputOptions,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show size, place, bands and stretch of a raster, and what of it the model would be shown."""
+    import sys
+
+    from rsvlm_cli.geo.describe import describe_raster
+    from rsvlm_cli.output.document import dump
+    from rsvlm_cli.output.text import mapping_to_text
+
+    described = describe_raster(raster, bands=read.bands, stretch=read.stretch)
+    sys.stdout.write(dump(described, indent=1) + "\n" if json else mapping_to_text(described))

@@ -1,0 +1,37 @@
+"""What a GeoPackage's table of coordinate systems wants to know of one."""
+
+from dataclasses import dataclass
+
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Srs:
+    """A coordinate system by name, authority and definition.
+
+    Attributes:
+        name: human readable.
+        authority: ``EPSG``, ``ESRI``, ..., or None for a system that no authority lists.
+        code: the authority's number, or None.
+        wkt: WKT 1 as GDAL writes it where it can express the system, else WKT 2.
+    """
+
+    name: str
+    authority: str | None
+    code: int | None
+    wkt: str
+
+
+def describe_srs(crs: str) -> Srs:
+    """Describe a coordinate system given as in `rsvlm_cli.results.Source`."""
+    parsed = CRS.from_user_input(crs)
+    authority, code = parsed.to_authority() or (None, None)
+    try:
+        wkt = parsed.to_wkt(version="WKT1_GDAL")
+    except CRSError:
+        wkt = parsed.to_wkt()
+    if code is None or not str(code).isdigit():
+        authority, code = None, None
+    name = wkt.partition('"')[2].partition('"')[0] or crs
+    return Srs(name=name, authority=authority, code=None if code is None else int(code), wkt=wkt)

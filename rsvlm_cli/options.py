@@ -1,0 +1,234 @@
+"""Every flag that more than one command takes, once.
+
+A command names a group (`InputOptions`, `ModelOptions`, ...) as the type of one parameter; `with_shared_options`
+spreads the group into its flags for Typer and hands the command the filled group.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from rsvlm_cli.output.deliver import Targets
+    from rsvlm_cli.scene import Settings
+
+DEFAULT_MODEL = "nano"
+
+INPUT, MODEL, OUTPUT = "Input", "Model", "Output"
+
+RasterArgument = Annotated[str, typer.Argument(metavar="RASTER", help="A raster that GDAL reads, such as a GeoTIFF.")]
+RastersArgument = Annotated[
+    list[str], typer.Argument(metavar="RASTER...", help="One or several rasters; each is one item.")
+]
+BeforeArgument = Annotated[str, typer.Argument(metavar="BEFORE", help="The earlier raster; its grid is the reference.")]
+AfterArgument = Annotated[str, typer.Argument(metavar="AFTER", help="The later raster, warped to the grid of BEFORE.")]
+MinScoreOption = Annotated[
+    float, typer.Option("--min-score", min=0, max=1, help="Leave out boxes that score less.", rich_help_panel=MODEL)
+]
+ThresholdOption = Annotated[
+    float,
+    typer.Option("--threshold", min=0, max=1, help="Probability from which a cell is set.", rich_help_panel=MODEL),
+]
+TileOption = Annotated[
+    str,
+    typer.Option(
+        "--tile",
+        metavar="auto|whole|PX",
+        help="Look at the raster in overlapping windows of PX x PX raster pixels.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="RSVLM_MODEL",
+        help="A bundle's name or folder (rsvlm models list).",
+        rich_help_panel=MODEL,
+    ),
+]
+
+
+class Device(StrEnum):
+    """Where the model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputOptions:
+    """What of a raster is shown to the model."""
+
+    bands: Annotated[
+        str | None,
+        typer.Option(
+            "--bands",
+            metavar="R,G,B",
+            help="Bands for red, green and blue: numbers from 1, or names. By default from the raster's own metadata.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None
+    stretch: Annotated[
+        str,
+        typer.Option(
+            "--stretch",
+            metavar="auto|none|minmax|pLOW,HIGH|LOW,HIGH",
+            help="How values become 8 bit.",
+            rich_help_panel=INPUT,
+        ),
+    ] = "auto"
+    window: Annotated[
+        str | None,
+        typer.Option(
+            "--window",
+            metavar="X1,Y1,X2,Y2",
+            help="Use this part of the raster alone: pixels, or after map: or lonlat: such coordinates.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """Which model answers, and how."""
+
+    model: ModelOption = DEFAULT_MODEL
+    device: Annotated[
+        Device, typer.Option("--device", envvar="RSVLM_DEVICE", help="Where it runs.", rich_help_panel=MODEL)
+    ] = Device.AUTO
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", envvar="RSVLM_THREADS", min=1, help="CPU threads; all cores by default.", rich_help_panel=MODEL
+        ),
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-tokens", min=1, help="Token budget of a reply, instead of the task's.", rich_help_panel=MODEL
+        ),
+    ] = None
+    temperature: Annotated[
+        float,
+        typer.Option("--temperature", min=0, help="0 decodes greedily; more samples free text.", rich_help_panel=MODEL),
+    ] = 0.0
+    seed: Annotated[int, typer.Option("--seed", help="Of sampling.", rich_help_panel=MODEL)] = 0
+
+    def settings(self, read: InputOptions, **more: Any) -> "Settings":
+        """Return the pipeline's settings; ``more`` is what only some commands have."""
+        from rsvlm_cli.scene import Settings
+
+        return Settings(
+            model=self.model,
+            device=self.device.value,
+            threads=self.threads,
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+            bands=read.bands,
+            stretch=read.stretch,
+            window=read.window,
+            **more,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """Where the answer goes besides, or instead of, text on stdout."""
+
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object (rsvlm schema).", rich_help_panel=OUTPUT)
+    ] = False
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Print one JSON object a line, one line an item.", rich_help_panel=OUTPUT)
+    ] = False
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Write a file: .geojson .gpkg .json .jsonl .tif (mask) .png (overlay) .txt. "
+            "With several rasters {stem} stands for each one's name.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            "--preview", metavar="FILE", help="Write the result drawn over the image, PNG.", rich_help_panel=OUTPUT
+        ),
+    ] = None
+    show: Annotated[
+        bool, typer.Option("--show", help="Draw the result in the terminal (on stderr).", rich_help_panel=OUTPUT)
+    ] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel=OUTPUT)
+    ] = False
+
+    def targets(self, read: InputOptions) -> "Targets":
+        """Return the same for the output side, with what it needs to draw pictures as the model saw them."""
+        from rsvlm_cli.output.deliver import Targets
+
+        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Targets(**chosen, bands=read.bands, stretch=read.stretch)
+
+
+def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Spread each parameter whose type is a group of this module into the group's flags, for Typer to read."""
+    groups: dict[str, type] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        group = parameter.annotation
+        if not (isinstance(group, type) and is_dataclass(group)):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[parameter.name] = group
+        hints = get_type_hints(group, include_extras=True)
+        parameters.extend(
+            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+            for f in fields(group)
+        )
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        filled = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**values, **filled)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Split positional arguments into rasters and what is asked of them.
+
+    The first is a raster, and so is each that names a file, or that is one word and no question; the rest is words.
+    """
+    rasters: list[str] = []
+    words: list[str] = []
+    for k, argument in enumerate(arguments):
+        is_words = any(char.isspace() for char in argument.strip()) or argument.rstrip().endswith("?")
+        is_raster = k == 0 or (not words and (Path(argument).exists() or not is_words))
+        (rasters if is_raster else words).append(argument)
+    return rasters, words
+
+
+def parse_labels(texts: list[str] | None) -> tuple[str, ...]:
+    """Read labels given as one list with commas, as a repeated flag, or both; order kept, repetitions dropped."""
+    labels = (label.strip() for text in texts or () for label in text.split(","))
+    return tuple(dict.fromkeys(label for label in labels if label))

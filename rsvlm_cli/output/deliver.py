@@ -1,0 +1,213 @@
+"""Reports to stdout and to files, one item or many; an item that fails does not take the others with it."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+from rsvlm_cli.errors import BatchError, ReplyTruncated, RsvlmError, UsageError
+from rsvlm_cli.geo.align import open_pair
+from rsvlm_cli.geo.raster import open_raster, open_unstretched
+from rsvlm_cli.geo.write import replaced_file, write_mask
+from rsvlm_cli.output.document import dump, report_to_json
+from rsvlm_cli.output.features import report_features
+from rsvlm_cli.output.files import check_target, write_text
+from rsvlm_cli.output.geojson import require_lonlat, to_geojson
+from rsvlm_cli.output.geopackage import write_geopackage
+from rsvlm_cli.output.overlay import MAX_SIDE_PX, Picture, draw_overlay, draw_results, half_blocks, label_colours
+from rsvlm_cli.output.text import report_to_text
+from rsvlm_cli.results import Mask, Report
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".geojson", ".gpkg", ".json", ".jsonl", ".tif", ".tiff", ".png", ".txt")
+STEM = "{stem}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """Where reports go.
+
+    Attributes:
+        json: one JSON object on stdout instead of text.
+        jsonl: one JSON object a line on stdout instead of text.
+        out: a file, its form told by its suffix; ``{stem}`` stands for each raster's name.
+        preview: a PNG of the result over the image, or None.
+        show: whether to draw it on the terminal.
+        overwrite: whether files are replaced.
+        bands, stretch: how pictures are read for drawing, as the model's were.
+    """
+
+    json: bool = False
+    jsonl: bool = False
+    out: Path | None = None
+    preview: Path | None = None
+    show: bool = False
+    overwrite: bool = False
+    bands: str | None = None
+    stretch: str = "auto"
+
+    def of(self, raster: str) -> "Targets":
+        """Return the targets of one raster, ``{stem}`` filled in."""
+        paths = [path and Path(str(path).replace(STEM, Path(raster).stem)) for path in (self.out, self.preview)]
+        return replace(self, out=paths[0], preview=paths[1])
+
+    def check(self, rasters: Sequence[str]) -> None:
+        """Refuse what cannot be written before any work is done.
+
+        Raises:
+            UsageError: if options do not fit together.
+            InputError: if a target exists, or has no folder.
+            NotGeoreferenced: if GeoJSON is wanted of a raster that has no place.
+        """
+        if self.json and self.jsonl:
+            raise UsageError("--json and --jsonl: wanted one of them")
+        if self.json and len(rasters) > 1:
+            raise UsageError(f"--json is one object, found {len(rasters)} rasters; wanted --jsonl")
+        if self.out is not None and self.out.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"--out {self.out}: wanted a name that ends with {', '.join(SUFFIXES)}")
+        if self.preview is not None and self.preview.suffix.lower() != ".png":
+            raise UsageError(f"--preview {self.preview}: wanted a name that ends with .png")
+        shared = [
+            path for path in (self.out, self.preview) if path and STEM not in str(path) and path.suffix != ".jsonl"
+        ]
+        if len(rasters) > 1 and shared:
+            raise UsageError(
+                f"{shared[0]}: one file for {len(rasters)} rasters; put {STEM} into its name, or write .jsonl"
+            )
+        filled = [path for raster in rasters for path in (self.of(raster).out, self.of(raster).preview) if path]
+        if len(rasters) > 1 and len({*filled}) < len(filled) and self.out and self.out.suffix != ".jsonl":
+            raise UsageError(f"{self.out}: several rasters share a name, so {STEM} would name one file twice")
+        for path in dict.fromkeys(filled):
+            check_target(path, overwrite=self.overwrite)
+        if self.out is not None and self.out.suffix.lower() == ".geojson" and len(rasters) == 1:
+            with open_unstretched(rasters[0], None) as raster:
+                require_lonlat(raster)
+
+
+def deliver(work: Callable[[str], Report], rasters: Sequence[str], targets: Targets) -> None:
+    """Run ``work`` on each raster and send its report where it belongs, as soon as it is there.
+
+    Raises:
+        BatchError: if some of several rasters failed; the others are done.
+        ReplyTruncated: if a reply ran out of budget; what there is of it has been written.
+        RsvlmError: of the only raster, as it came.
+    """
+    targets.check(rasters)
+    failed, truncated = 0, False
+    with ExitStack() as stack:
+        lines = _open_lines(stack, targets)
+        for raster in rasters:
+            try:
+                report = work(raster)
+                write_files(report, targets.of(raster))
+            except RsvlmError as error:
+                if len(rasters) == 1:
+                    raise
+                failed += 1
+                logger.error("%s", error)
+                continue
+            truncated |= report.truncated
+            for warning in report.warnings:
+                logger.warning("%s", warning)
+            _print(report, targets, several=len(rasters) > 1)
+            if lines:
+                lines.write(dump(report_to_json(report)) + "\n")
+    if failed:
+        raise BatchError(f"{failed} of {len(rasters)} rasters failed, the others are done")
+    if truncated:
+        raise ReplyTruncated("a reply was cut by the token budget; what there is of it is above (raise --max-tokens)")
+
+
+def write_files(report: Report, targets: Targets) -> None:
+    """Write a report to its files; a ``.jsonl`` grows elsewhere."""
+    if targets.out is not None and targets.out.suffix != ".jsonl":
+        write_file(targets.out, report, targets)
+    if targets.preview is not None:
+        write_file(targets.preview, report, targets)
+    if targets.show:
+        _show(report, targets)
+
+
+def write_file(path: Path, report: Report, targets: Targets) -> None:
+    """Write a report as the file's suffix tells.
+
+    Raises:
+        UsageError: if the report has nothing that such a file holds.
+        InputError: if it cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
+        write_text(path, report_to_text(report), overwrite=targets.overwrite)
+    elif suffix == ".json":
+        write_text(path, dump(report_to_json(report), indent=1) + "\n", overwrite=targets.overwrite)
+    elif suffix == ".geojson":
+        collection = to_geojson(report_features(report), report.sources[0])
+        write_text(path, dump(collection) + "\n", overwrite=targets.overwrite)
+    elif suffix == ".gpkg":
+        layer, colours = report.task.replace("-", "_"), label_colours(report)
+        with replaced_file(path, overwrite=targets.overwrite) as part:
+            write_geopackage(part, layer, report_features(report), report.sources[0], colours)
+    elif suffix == ".png":
+        with replaced_file(path, overwrite=targets.overwrite) as part:
+            draw_overlay(report, read_pictures(report, targets)).save(part)
+    else:
+        masks = [result for result in report.results if isinstance(result, Mask)]
+        if not masks:
+            raise UsageError(f"{path}: {report.task} makes no mask (write .gpkg, .geojson or .json)")
+        provenance = {"task": report.task, "model": report.model[0], "model_sha256": report.model[1]}
+        write_mask(path, masks[0], report.sources[0], overwrite=targets.overwrite, provenance=provenance)
+    logger.info("wrote %s", path)
+
+
+def read_pictures(report: Report, targets: Targets) -> list[Picture]:
+    """Read what lies under a report's results again, one picture a date, small enough to look at."""
+    sources = report.sources
+    area = sources[0].window_px
+    shrink = max(1.0, max(area[2] - area[0], area[3] - area[1]) / MAX_SIDE_PX)
+    size = (max(1, round((area[2] - area[0]) / shrink)), max(1, round((area[3] - area[1]) / shrink)))
+    options = {"bands": targets.bands, "stretch": targets.stretch}
+    with ExitStack() as stack:
+        if len(sources) == 2:
+            pair = stack.enter_context(open_pair(sources[0].path, sources[1].path, **options))  # type: ignore[arg-type]
+            rasters = [pair.a, pair.b]
+        else:
+            rasters = [stack.enter_context(open_raster(sources[0].path, **options))]  # type: ignore[arg-type]
+        return [
+            Picture(pixels=raster.read(area, size).pixels, area_px=area, title=Path(raster.path).name)
+            for raster in rasters
+        ]
+
+
+def _open_lines(stack: ExitStack, targets: Targets) -> TextIO | None:
+    """Open the ``.jsonl`` that all rasters share, if one is wanted."""
+    if targets.out is None or targets.out.suffix.lower() != ".jsonl":
+        return None
+    part = stack.enter_context(replaced_file(targets.out, overwrite=targets.overwrite))
+    return stack.enter_context(part.open("w", encoding="utf-8"))
+
+
+def _print(report: Report, targets: Targets, *, several: bool) -> None:
+    if targets.json or targets.jsonl:
+        sys.stdout.write(dump(report_to_json(report), indent=1 if targets.json else None) + "\n")
+    else:
+        text = report_to_text(report, with_name=several)
+        if not text:
+            logger.warning("%s: nothing found", report.sources[0].path)
+        sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _show(report: Report, targets: Targets) -> None:
+    if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
+        logger.warning("--show draws on a terminal in colour; there is none (use --preview FILE)")
+        return
+    picture = read_pictures(report, targets)[-1]
+    from PIL import Image
+
+    columns = min(os.get_terminal_size(sys.stderr.fileno()).columns, 100)
+    sys.stderr.write(half_blocks(draw_results(report, picture, Image.fromarray(picture.pixels)), columns))

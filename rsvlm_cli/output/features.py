@@ -1,0 +1,56 @@
+"""A report as map features: one polygon each, with its attributes; shared by GeoJSON and GeoPackage."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rsvlm_cli.geo.georef import box_ring
+from rsvlm_cli.geo.write import polygonise_mask
+from rsvlm_cli.output.document import area_m2, georeference
+from rsvlm_cli.results import Answer, Box, ClassScores, Mask, Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One polygon.
+
+    Attributes:
+        rings_px: outer ring first, each ``(N, 2)``, in pixels of the first source.
+        properties: flat; the same keys in every feature of a report.
+    """
+
+    rings_px: tuple[np.ndarray, ...]
+    properties: dict[str, Any]
+
+
+def report_features(report: Report) -> list[Feature]:
+    """Return a feature for each box, each connected region of a mask, and, of words, the window they speak of."""
+    source = report.sources[0]
+    reference = georeference(source)
+    features = []
+    for rings, words in _parts(report):
+        xy = rings[0]
+        properties = {"task": report.task, "label": None, "text": None, "question": None, "score": None} | words
+        properties["area_m2"] = area_m2(reference, rings)
+        properties |= dict(
+            zip(("x1_px", "y1_px", "x2_px", "y2_px"), map(float, (*xy.min(axis=0), *xy.max(axis=0))), strict=True)
+        )
+        properties |= {"source": source.path, "model": report.model[0]}
+        features.append(Feature(rings_px=rings, properties=properties))
+    return features
+
+
+def _parts(report: Report) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
+    footprint = (box_ring(report.sources[0].window_px),)
+    for result in report.results:
+        if isinstance(result, Box):
+            yield (box_ring(result.box_px),), {"label": result.label, "score": result.score}
+        elif isinstance(result, Mask):
+            for patch in polygonise_mask(result):
+                yield patch.rings_px, {"label": patch.label}
+        elif isinstance(result, Answer):
+            yield footprint, {"text": result.text, "question": result.question, "score": result.score}
+        elif isinstance(result, ClassScores):
+            yield footprint, {"label": result.labels[0], "score": result.probabilities[0]}

@@ -1,0 +1,27 @@
+"""What may be written where; the writing itself is `rsvlm_cli.geo.write.replaced_file`: whole or not at all."""
+
+from pathlib import Path
+
+from rsvlm_cli.errors import InputError, OutputExists
+from rsvlm_cli.geo.write import replaced_file
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse a target before any work is done for it.
+
+    Raises:
+        OutputExists: if it exists and may not be replaced.
+        InputError: if it cannot be a file.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder (name a file in it)")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: its folder does not exist (create it first)")
+    if path.exists() and not overwrite:
+        raise OutputExists(f"{path}: exists already (replace it with --overwrite, or name another file)")
+
+
+def write_text(path: Path, text: str, *, overwrite: bool) -> None:
+    """Write a whole text file, UTF-8."""
+    with replaced_file(path, overwrite=overwrite) as part:
+        part.write_text(text, encoding="utf-8")

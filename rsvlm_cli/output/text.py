@@ -1,0 +1,58 @@
+"""A report as plain text: one result a line, tabs between columns, nothing where nothing was found."""
+
+from collections.abc import Mapping
+
+from rsvlm_cli.output.document import cover
+from rsvlm_cli.results import Answer, Box, ClassScores, Mask, Report, Source
+
+
+def report_to_text(report: Report, *, with_name: bool = False) -> str:
+    """Return the answer's lines; ``with_name`` puts the raster's name first, as grep does for several files."""
+    name = f"{report.sources[0].path}: " if with_name else ""
+    # Where words answer, a box beside them is the region they speak of.
+    words = [result for result in report.results if isinstance(result, Answer)]
+    lines = [line for result in words or report.results for line in _lines(result, report.sources[0])]
+    return "".join(f"{name}{line}\n" for line in lines)
+
+
+def _lines(result: Answer | ClassScores | Box | Mask, source: Source) -> list[str]:
+    if isinstance(result, Answer):
+        return [one_line(result.text)]
+    if isinstance(result, ClassScores):
+        return [f"{p:.3f}\t{label}" for label, p in zip(result.labels, result.probabilities, strict=True)]
+    if isinstance(result, Box):
+        score = "" if result.score is None else f"{result.score:.2f}"
+        return [f"{result.label}\t{score}\t" + ",".join(f"{v:.0f}" for v in result.box_px)]
+    return [
+        f"{c.label}\t{c.share:.1%}" + ("" if c.area_m2 is None else f"\t{format_area(c.area_m2)}")
+        for c in cover(result, source)
+    ]
+
+
+def one_line(text: str) -> str:
+    """Return a model's text in one line that no terminal takes for a command."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
+
+
+def format_area(area_m2: float) -> str:
+    """Write an area with a unit that suits it."""
+    if area_m2 < 1e4:
+        return f"{area_m2:.0f} m²"
+    return f"{area_m2 / 1e4:.2f} ha" if area_m2 < 1e6 else f"{area_m2 / 1e6:.2f} km²"
+
+
+def mapping_to_text(values: Mapping[str, object]) -> str:
+    """Write facts as ``name: value`` lines; a list of records gives one line each."""
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            lines += [f"{name}: " + ", ".join(f"{k} {v}" for k, v in item.items() if v is not None) for item in value]
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
+            lines.append(f"{name}: " + ", ".join(value))
+        elif isinstance(value, (list, tuple)):
+            lines.append(f"{name}: " + (", ".join(f"{v:.9g}" for v in value) or "none"))
+        elif isinstance(value, Mapping):
+            lines += [f"{name} {key}: {item}" for key, item in value.items()]
+        else:
+            lines.append(f"{name}: {'unknown' if value is None else value}")
+    return "".join(line + "\n" for line in lines)

@@ -1,0 +1,126 @@
+"""THE ROAD: raster -> window -> picture -> features -> prompt -> reply -> results in the raster's pixels -> report.
+
+Each task is a few lines over a `Scene` (rasters with a model before them) and its `View` (a window, encoded once).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+import numpy as np
+
+from rsvlm_cli.geo.region import parse_region
+from rsvlm_cli.geo.tiling import window_around
+from rsvlm_cli.results import Answer, Box, Mask, Report
+from rsvlm_cli.scene import Progress, Scene, Settings, View, open_scene
+from rsvlm_cli.tasks import ask as ask_task
+from rsvlm_cli.tasks import caption as caption_task
+from rsvlm_cli.tasks import classify as classify_task
+from rsvlm_cli.tasks import describe as describe_task
+from rsvlm_cli.tasks import describe_change as describe_change_task
+from rsvlm_cli.tasks import detect_change as detect_change_task
+from rsvlm_cli.tasks import ground as ground_task
+from rsvlm_cli.tasks import segment as segment_task
+from rsvlm_cli.tasks.exchange import FoundBox
+from rsvlm_cli.tasks.merge import Mosaic, suppress_repeated
+
+CONTEXT = 3
+"""A region is described within a window so many times its size, unless a window was asked for."""
+
+
+def caption(path: str, settings: Settings) -> Report:
+    """Caption a raster."""
+    with open_scene([path], settings) as scene:
+        return scene.report("caption", [caption_task.read(scene.look().generate(caption_task.request(scene.dialect)))])
+
+
+def ask(paths: Sequence[str], questions: Sequence[str], settings: Settings) -> Report:
+    """Answer questions about a raster, or about two dates; it is encoded once."""
+    with open_scene(paths, settings) as scene:
+        view = scene.look()
+        return scene.report("ask", [answer(view, question) for question in questions])
+
+
+def answer(view: View, question: str, on_text: Callable[[str], None] | None = None) -> Answer:
+    """Answer one question about a view."""
+    request = ask_task.request(view.scene.dialect, question, n_images=len(view.chips))
+    if request.candidates:
+        return ask_task.read_yes_no(question, view.score(request))
+    return ask_task.read(question, view.generate(request, on_text))
+
+
+def classify(path: str, labels: Sequence[str], settings: Settings) -> Report:
+    """Rank labels by likelihood; without any, the bundle's own scene classes."""
+    with open_scene([path], settings) as scene:
+        labels = scene.taught("scene", labels)
+        request = classify_task.request(scene.dialect, labels)
+        return scene.report("classify", [classify_task.read(labels, scene.look().score(request))])
+
+
+def describe(path: str, region: str, settings: Settings) -> Report:
+    """Describe a region of a raster."""
+    with open_scene([path], settings) as scene:
+        box_px = parse_region(region, scene.rasters[0])
+        if settings.window is None:
+            side_px = max(CONTEXT * (box_px[2] - box_px[0]), CONTEXT * (box_px[3] - box_px[1]), scene.model_side_px)
+            scene.window_px = window_around(box_px, side_px, scene.rasters[0].width_px, scene.rasters[0].height_px)
+        view = scene.look()
+        answered = describe_task.read(view.generate(describe_task.request(scene.dialect, view.box_frac(box_px))))
+        return scene.report("describe", [answered, Box(label=answered.text, box_px=box_px)])
+
+
+def describe_change(before: str, after: str, settings: Settings) -> Report:
+    """Say what changed between two dates."""
+    with open_scene([before, after], settings) as scene:
+        reply = scene.look().generate(describe_change_task.request(scene.dialect))
+        return scene.report("describe-change", [describe_change_task.read(reply)])
+
+
+def detect(
+    task: str, path: str, phrases: Sequence[str], settings: Settings, progress: Progress | None = None
+) -> Report:
+    """Find every box of each phrase; without any, of the bundle's own object classes."""
+    with open_scene([path], settings) as scene:
+        phrases = phrases if task == "ground" else scene.taught("objects", phrases)
+        boxes: list[Box] = []
+        for view in scene.views(progress):
+            for phrase in phrases:
+                found = ground_task.read(
+                    scene.dialect, phrase, view.generate(ground_task.request(scene.dialect, phrase))
+                )
+                boxes += [_box(view, box) for box in found if box.score >= settings.min_score]
+        return scene.report(task, suppress_repeated(boxes))
+
+
+def segment(path: str, labels: Sequence[str], settings: Settings, progress: Progress | None = None) -> Report:
+    """Mask labels; without any, the bundle's own."""
+    with open_scene([path], settings) as scene:
+        return scene.report("segment", [_mask(scene, segment_task, scene.taught("masks", labels), progress)])
+
+
+def detect_change(
+    before: str, after: str, labels: Sequence[str], settings: Settings, progress: Progress | None = None
+) -> Report:
+    """Mask what changed between two dates; without labels, the bundle's own."""
+    with open_scene([before, after], settings) as scene:
+        return scene.report(
+            "detect-change", [_mask(scene, detect_change_task, scene.taught("change", labels), progress)]
+        )
+
+
+def _mask(scene: Scene, task: ModuleType, labels: tuple[str, ...], progress: Progress | None) -> Mask:
+    grid, tile_px = scene.dialect.mask_grid, scene.tile_px()
+    x1, y1, x2, y2 = scene.window_px
+    cells = [
+        grid if tile_px is None or side <= tile_px else math.ceil(side * grid / tile_px) for side in (y2 - y1, x2 - x1)
+    ]
+    mosaic, method = Mosaic(labels, scene.window_px, (cells[0], cells[1])), ""
+    for view in scene.views(progress):
+        found = [task.read(scene.dialect, label, view.generate(task.request(scene.dialect, label))) for label in labels]
+        mosaic.add(view.window_px, np.stack([mask.p_set for mask in found]), view.valid_cells(grid))
+        method = found[0].score_method
+    return mosaic.finish(scene.settings.threshold, method)
+
+
+def _box(view: View, box: FoundBox) -> Box:
+    return Box(label=box.label, box_px=view.box_px(box.box_frac), score=box.score, score_method=box.score_method)

@@ -1,0 +1,264 @@
+"""One raster, or one place at two dates, before a model; and a window of it, encoded once and asked many times."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from rsvlm_cli.errors import UsageError
+from rsvlm_cli.geo.align import open_pair
+from rsvlm_cli.geo.raster import Chip, Raster, open_raster, with_model_px
+from rsvlm_cli.geo.region import parse_region
+from rsvlm_cli.geo.tiling import plan_windows, whole_pixels
+from rsvlm_cli.results import BoxPx, Report, Result
+from rsvlm_cli.runtime.bundle import Bundle, find_bundle, read_bundle
+from rsvlm_cli.runtime.engine import Engine, ImageFeatures
+from rsvlm_cli.runtime.sampling import Sampling
+from rsvlm_cli.tasks.dialect import Dialect
+from rsvlm_cli.tasks.exchange import Reply, Request
+
+Device = Literal["auto", "cpu", "cuda"]
+Progress = Callable[[int, int], None]
+
+MIN_VALID_FRAC = 0.01
+"""A window with less data than this is not shown to the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user chose; `rsvlm_cli.options` says it in words.
+
+    Attributes:
+        model: a bundle's name or folder.
+        device, threads: where the model runs.
+        max_tokens: instead of the task's own budget, or None.
+        temperature, seed: of sampling free text; replies under a grammar are always decoded greedily.
+        bands, stretch: as `geo.raster.open_raster`.
+        window: the part to look at, as `geo.region.parse_region`, or None for all of it.
+        tile: ``auto``, ``whole``, or the side of a window in raster pixels.
+        min_score: boxes that score less are left out, in [0, 1].
+        threshold: probability from which a mask's cell is set, in [0, 1].
+    """
+
+    model: str = "nano"
+    device: Device = "auto"
+    threads: int | None = None
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    seed: int = 0
+    bands: str | None = None
+    stretch: str = "auto"
+    window: str | None = None
+    tile: str = "whole"
+    min_score: float = 0.0
+    threshold: float = 0.5
+
+
+@lru_cache(maxsize=1)
+def open_engine(model: str, device: Device, threads: int | None) -> Engine:
+    """Open a model; a process holds one."""
+    return Engine(read_bundle(find_bundle(model)), device=device, threads=threads)
+
+
+class View:
+    """One window of a scene, encoded.
+
+    Attributes:
+        window_px: what it shows.
+        chips: one picture a date.
+    """
+
+    def __init__(self, scene: "Scene", chips: Sequence[Chip], features: ImageFeatures) -> None:
+        self.scene, self.chips, self.features = scene, chips, features
+        self.window_px: BoxPx = chips[0].source.window_px
+
+    def generate(self, request: Request, on_text: Callable[[str], None] | None = None) -> Reply:
+        """Decode the reply to a request."""
+        settings = self.scene.settings
+        sampling = Sampling(temperature=settings.temperature, seed=settings.seed)
+        with self.scene.timed("decode"):
+            reply = self.scene.engine.generate(
+                self.features,
+                request.prompt,
+                request.expert,
+                grammar=request.grammar,
+                sampling=Sampling() if request.grammar else sampling,
+                max_new_tokens=settings.max_tokens or request.max_new_tokens,
+                on_text=on_text,
+            )
+        self.scene.truncated |= reply.finish == "length"
+        return reply
+
+    def score(self, request: Request) -> Sequence[float]:
+        """Return the log-likelihood of each candidate of a request."""
+        with self.scene.timed("decode"):
+            return list(self.scene.engine.score(self.features, request.prompt, request.expert, request.candidates))
+
+    def box_px(self, box_frac: BoxPx) -> BoxPx:
+        """Carry a box from the model's frame to the raster's pixels."""
+        x1, y1, x2, y2 = self.window_px
+        fx1, fy1, fx2, fy2 = box_frac
+        width, height = x2 - x1, y2 - y1
+        return (x1 + fx1 * width, y1 + fy1 * height, x1 + fx2 * width, y1 + fy2 * height)
+
+    def box_frac(self, box_px: BoxPx) -> BoxPx:
+        """Carry a box from the raster's pixels to the model's frame; the inverse of `box_px`."""
+        x1, y1, x2, y2 = self.window_px
+        return tuple(
+            (v - low) / side for v, low, side in zip(box_px, (x1, y1) * 2, (x2 - x1, y2 - y1) * 2, strict=True)
+        )  # type: ignore[return-value]
+
+    def valid_cells(self, grid: int) -> np.ndarray:
+        """Return ``(grid, grid)`` bool: where every date holds data, seen at the cells' centres."""
+        valid = np.ones((grid, grid), bool)
+        for chip in self.chips:
+            rows, columns = (((np.arange(grid) + 0.5) / grid * side).astype(int) for side in chip.valid.shape)
+            valid &= chip.valid[np.ix_(rows, columns)]
+        return valid
+
+
+class Scene:
+    """One raster, or one place at two dates, and the model that looks at it.
+
+    Attributes:
+        window_px: the part that is looked at.
+        truncated: whether any reply so far ran out of budget.
+        warnings: one line each, for the user.
+    """
+
+    def __init__(
+        self, rasters: Sequence[Raster], window_px: BoxPx, warnings: Sequence[str], settings: Settings
+    ) -> None:
+        self.rasters, self.window_px, self.settings = rasters, window_px, settings
+        self.warnings, self.truncated = list(warnings), False
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        with self.timed("open model"):
+            self.engine = open_engine(settings.model, settings.device, settings.threads)
+        self.bundle: Bundle = self.engine.bundle
+        self.dialect = Dialect.from_json(dict(self.bundle.manifest.dialect))
+        self._sources = [raster.read(window_px, (1, 1)).source for raster in rasters]
+
+    @property
+    def model_side_px(self) -> int:
+        """Side of the picture that the model sees."""
+        return self.bundle.manifest.image.size[0]
+
+    def tile_px(self) -> int | None:
+        """Return the side of a tile in raster pixels, or None to look at the window as a whole.
+
+        ``auto`` shows the model two raster pixels in one, and looks at the whole where that would be next to one tile.
+
+        Raises:
+            UsageError: if the setting is no such thing.
+        """
+        text = self.settings.tile
+        x1, y1, x2, y2 = self.window_px
+        longest = max(x2 - x1, y2 - y1)
+        if text == "whole":
+            return None
+        tile_px = 2 * self.model_side_px if text == "auto" else int(text) if text.isdecimal() else 0
+        if tile_px < 16:
+            raise UsageError(f"--tile {text}: wanted auto, whole, or a side of at least 16 px")
+        return None if longest <= (1.5 * tile_px if text == "auto" else tile_px) else tile_px
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the wall time of a block to a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - start
+
+    def look(self, window_px: BoxPx | None = None) -> View:
+        """Read a window and encode it."""
+        with self.timed("read"):
+            chips = [raster.read(window_px or self.window_px) for raster in self.rasters]
+        with self.timed("encode"):
+            features = self.engine.encode_images([chip.pixels for chip in chips])
+        size = self.bundle.manifest.image.size
+        shown = [with_model_px(chip.source, size) for chip in chips]
+        # Tiled looks tell the whole window, at the ground sampling distance of one tile.
+        self._sources = [replace(source, window_px=self.window_px) for source in shown]
+        if chips[0].source.valid_frac < 0.5 and window_px is None:
+            self.warnings.append(
+                f"{self.rasters[0].path}: {1 - chips[0].source.valid_frac:.0%} of the window holds no data"
+            )
+        return View(self, chips, features)
+
+    def views(self, progress: Progress | None = None) -> Iterator[View]:
+        """Look at the window in overlapping tiles, or as a whole; tiles with next to no data are passed over."""
+        tile_px = self.tile_px()
+        if tile_px is None:
+            yield self.look()
+            return
+        windows = plan_windows(self.window_px, tile_px)
+        for k, window_px in enumerate(windows):
+            if progress:
+                progress(k, len(windows))
+            thumbnails = [raster.read(window_px, (32, 32)) for raster in self.rasters]
+            if min(chip.source.valid_frac for chip in thumbnails) >= MIN_VALID_FRAC:
+                yield self.look(window_px)
+        if progress:
+            progress(len(windows), len(windows))
+
+    def report(self, task: str, results: Sequence[Result]) -> Report:
+        """Put results into their report."""
+        return Report(
+            task=task,
+            model=(self.bundle.manifest.name, self.bundle.sha256),
+            sources=tuple(self._sources),
+            results=tuple(results),
+            truncated=self.truncated,
+            warnings=tuple(dict.fromkeys(self.warnings)),
+            seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
+        )
+
+    def taught(self, kind: str, asked: Sequence[str]) -> tuple[str, ...]:
+        """Return the labels asked for, with a warning of any the model was not taught, or else all that it was taught.
+
+        Raises:
+            UsageError: if none were asked for and the bundle names none.
+        """
+        entries = (self.bundle.manifest.classes or {}).get(kind, ())
+        known = tuple(entry["label"] if isinstance(entry, dict) else str(entry) for entry in entries)
+        name = self.bundle.manifest.name
+        if not asked and not known:
+            raise UsageError(
+                f"{name} names no classes of its own for this task; say which (as in --classes ship,plane)"
+            )
+        strange = [label for label in asked if known and label not in known]
+        if strange:
+            self.warnings.append(
+                f"{name} was not taught {', '.join(strange)} for this task (it was: {', '.join(known)})"
+            )
+        return tuple(asked) or known
+
+
+@contextmanager
+def open_scene(paths: Sequence[str], settings: Settings) -> Iterator[Scene]:
+    """Open one raster, or two dates of one place on the grid of the first.
+
+    Raises:
+        InputError: as `geo.raster.open_raster`, `geo.align.open_pair` and `geo.region.parse_region`.
+        BundleError: if the model cannot be used.
+    """
+    with ExitStack() as stack:
+        start = time.perf_counter()
+        options = {"bands": settings.bands, "stretch": settings.stretch}
+        if len(paths) == 2:
+            pair = stack.enter_context(open_pair(*paths, **options))  # type: ignore[arg-type]
+            rasters, window_px, warnings = [pair.a, pair.b], pair.overlap_px, pair.warnings
+        else:
+            raster = stack.enter_context(open_raster(paths[0], **options))  # type: ignore[arg-type]
+            window_px = (0.0, 0.0, float(raster.width_px), float(raster.height_px))
+            rasters, warnings = [raster], raster.warnings
+        if settings.window is not None:
+            window_px = whole_pixels(parse_region(settings.window, rasters[0]))
+        seconds = time.perf_counter() - start
+        scene = Scene(rasters, window_px, warnings, settings)
+        scene.seconds["open raster"] = seconds
+        yield scene
