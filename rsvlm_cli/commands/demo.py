@@ -78,6 +78,7 @@ def draw_place(n_buildings: int) -> "np.ndarray":
         ``(SIDE_PX, SIDE_PX, 3)`` uint8.
     """
     import numpy as np
+    from PIL import Image
 
     rng, side = np.random.default_rng(7), SIDE_PX
     y, x = np.mgrid[:side, :side].astype(np.float32)
@@ -85,7 +86,9 @@ def draw_place(n_buildings: int) -> "np.ndarray":
     parcel = ((x + 0.3 * y) // 150).astype(int) + 3 * ((y - 0.2 * x + 200) // 190).astype(int)
     ground: np.ndarray = fields[parcel % len(fields)]
     ground *= 1 + 0.06 * np.sin((x + 0.4 * y) / 3)[..., None] * (parcel % 2)[..., None]
-    coarse = np.kron(rng.normal(0, 7, (side // 16, side // 16)), np.ones((16, 16)))
+    coarse = np.asarray(
+        Image.fromarray(rng.normal(0, 14, (side // 16, side // 16)).astype(np.float32)).resize((side, side))
+    )
     ground += (coarse + rng.normal(0, 5, (side, side)))[..., None]
     middle = 0.17 * side + 40 * np.sin(y / 110) + 15 * np.sin(y / 37)
     ground[np.abs(x - middle) < 44] = (108, 112, 74)
@@ -105,7 +108,7 @@ def draw_place(n_buildings: int) -> "np.ndarray":
 
 def _draw_building(ground: "np.ndarray", corner: tuple[int, int], rng: "np.random.Generator") -> None:
     """Draw a hipped roof, its two slopes lit differently, and its shadow."""
-    left, top = corner
+    left, top = (edge + int(shift) for edge, shift in zip(corner, rng.integers(-10, 11, 2), strict=True))
     width, height = (int(v) for v in rng.integers(30, 50, 2))
     roof = [(176, 96, 76), (196, 186, 176), (150, 150, 156), (206, 200, 190)][int(rng.integers(4))]
     ground[top + 7 : top + height + 7, left + 7 : left + width + 7] *= 0.45

@@ -1,4 +1,4 @@
-"""What a GeoPackage's table of coordinate systems wants to know of one."""
+"""Naming coordinate systems: what results and files say of one."""
 
 from dataclasses import dataclass
 
@@ -23,10 +23,20 @@ class Srs:
     wkt: str
 
 
+def name_crs(crs: CRS) -> str:
+    """Return ``AUTHORITY:CODE`` where the authority's definition is this very system, else WKT.
+
+    Rasterio by itself takes a likely match too, such as South America Albers on SAD 69 for one on a bare ellipsoid,
+    which moves results by tens of metres.
+    """
+    authority = crs.to_authority(confidence_threshold=100)
+    return ":".join(authority) if authority else str(crs.to_wkt())
+
+
 def describe_srs(crs: str) -> Srs:
     """Describe a coordinate system given as in `rsvlm_cli.results.Source`."""
     parsed = CRS.from_user_input(crs)
-    authority, code = parsed.to_authority() or (None, None)
+    authority, code = parsed.to_authority(confidence_threshold=100) or (None, None)
     try:
         wkt = parsed.to_wkt(version="WKT1_GDAL")
     except CRSError:

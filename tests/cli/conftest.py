@@ -23,7 +23,8 @@ CLASSES = {
 @pytest.fixture(scope="session")
 def bundle_path(tmp_path_factory) -> Path:
     """The folder of a bundle with random weights that speaks nano's dialect."""
-    folder = tmp_path_factory.mktemp("models") / "noise"
+    folder = tmp_path_factory.mktemp("home") / "models" / "noise"
+    folder.parent.mkdir()
     bundle = make_bundle(folder, size=BundleSize(max_context=2048))
     write_manifest(folder, replace(bundle.manifest, dialect=NANO.to_json(), classes=CLASSES))
     return folder
