@@ -32,12 +32,16 @@ class Painter:
     def generate(self, features, prompt, expert, **_):
         bright = features[-1].mean(axis=2)
         height, width = bright.shape
-        rows, columns = (
-            ((np.arange(24) + 0.5) / 24 * height).astype(int),
-            ((np.arange(24) + 0.5) / 24 * width).astype(int),
-        )
+        rows, columns = (((np.arange(24) + 0.5) / 24 * side).astype(int) for side in (height, width))
         text = format_mask(bright[np.ix_(rows, columns)] > 150, NANO.mask_style, "")
         return FakeReply(tuple(FakeStep(char) for char in text))
+
+
+@pytest.fixture
+def painter(monkeypatch, fake_engine):
+    engine = Painter(fake_engine().bundle)
+    monkeypatch.setattr(scene, "open_engine", lambda *_: engine)
+    return engine
 
 
 def test_boxes_land_in_the_raster_s_pixels_whatever_the_window(here, fake_engine):
@@ -86,12 +90,10 @@ def test_tiles_without_data_are_not_shown_to_the_model(here, fake_engine):
     assert engine.n_encoded == 6
 
 
-def test_a_mask_of_many_tiles_is_the_mask_of_the_ground(here, monkeypatch, fake_engine):
+def test_a_mask_of_many_tiles_is_the_mask_of_the_ground(here, painter):
     truth = np.zeros((600, 800), bool)
     truth[90:330, 150:490] = True
     write_geotiff(here / "bright.tif", np.repeat(np.where(truth, 200, 80)[None], 3, axis=0).astype(np.uint8))
-    painter = Painter(fake_engine().bundle)
-    monkeypatch.setattr(scene, "open_engine", lambda *_: painter)
     (mask,) = pipeline.segment("bright.tif", ["building"], Settings(tile="240")).results
     assert painter.n_seen > 9
     assert mask.cells.shape == (60, 80)
@@ -100,18 +102,16 @@ def test_a_mask_of_many_tiles_is_the_mask_of_the_ground(here, monkeypatch, fake_
     assert mask.probability.min() == 1
 
 
-def test_cells_without_data_are_no_data_in_the_mask(here, monkeypatch, fake_engine):
+def test_cells_without_data_are_no_data_in_the_mask(here, painter):
     pixels = draw_scene((480, 480))
     pixels[:, :, :120] = 0
     write_geotiff(here / "edge.tif", pixels, nodata=0)
-    monkeypatch.setattr(scene, "open_engine", lambda *_, engine=Painter(fake_engine().bundle): engine)
     (mask,) = pipeline.segment("edge.tif", ["building"], Settings()).results
     assert (mask.cells[:, :6] == 255).all()
     assert (mask.cells[:, 6:] != 255).all()
 
 
-def test_two_dates_are_masked_on_the_grid_of_the_first_where_both_are(here, monkeypatch, fake_engine):
-    monkeypatch.setattr(scene, "open_engine", lambda *_, engine=Painter(fake_engine().bundle): engine)
+def test_two_dates_are_masked_on_the_grid_of_the_first_where_both_are(here, painter):
     shifted = rasterio.Affine(1, 0, 500_256, 0, -1, 5_000_000)
     write_geotiff(here / "later.tif", np.full((3, 512, 512), 200, np.uint8), transform=shifted)
     report = pipeline.detect_change("before.tif", "later.tif", ["building"], Settings())
@@ -130,8 +130,9 @@ def test_a_small_region_is_described_within_its_surroundings(here, fake_engine):
 
 
 @pytest.mark.parametrize(
-    ("tile", "side", "expected"), [("whole", 512, None), ("auto", 40, None), ("auto", 512, 32), ("100", 512, 100), ("600", 512, None)]
-)  # fmt: skip
+    ("tile", "side", "expected"),
+    [("whole", 512, None), ("auto", 40, None), ("auto", 512, 32), ("100", 512, 100), ("600", 512, None)],
+)
 def test_the_tile_is_what_was_asked_or_twice_what_the_model_sees(here, fake_engine, tile, side, expected):
     fake_engine()
     settings = Settings(tile=tile, window=f"0,0,{side},{side}")
@@ -162,6 +163,6 @@ def test_the_same_question_twice_gets_the_same_answer(here, bundle_path):
 
 def test_large_scenes_are_read_by_windows(here, fake_engine):
     path = write_geotiff(here / "large.tif", np.zeros((3, 3000, 4000), np.uint8), tiled=True, compress="deflate")
-    engine = fake_engine(*["none"] * 12)
+    engine = fake_engine(*["none"] * 15)
     pipeline.detect("detect", str(path), ["ship"], Settings(tile="1200"))
     assert {call["features"][0].shape for call in engine.calls} == {(1200, 1200, 3)}

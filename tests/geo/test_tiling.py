@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ def test_windows_of_one_size_cover_the_area_and_overlap(x, y, width, height, til
         starts = sorted({window[axis] for window in windows})
         assert starts[0] == low
         assert starts[-1] + min(tile_px, side) == low + side
-        gaps = [b - a for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        gaps = [b - a for a, b in pairwise(starts)]
         assert all(gap <= tile_px * (1 - OVERLAP_FRAC) + 1 for gap in gaps)
     assert len(windows) == len(set(windows))
 
