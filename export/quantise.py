@@ -54,8 +54,8 @@ def make_profile(
 ) -> Profile:
     """Return a profile.
 
-    What the name narrows is the experts, which are most of the bytes. Attention, token embedding, output head and vision
-    tower keep 8 bits in every quantised profile: at 4 bits each of them costs more than all experts together
+    What the name narrows is the experts, which are most of the bytes. Attention, token embedding, output head and
+    vision tower keep 8 bits in every quantised profile: at 4 bits each of them costs more than all experts together
     (docs/adr/0004 has the figures). ``dynamic`` vision is twice as fast, at two to four times the error.
 
     Args:

@@ -42,5 +42,7 @@ def load_checkpoint(folder: Path) -> VLM:
     if config.decoder.tie_embeddings:
         state["decoder.lm_head.weight"] = state["decoder.embed_tokens.weight"]
     model = VLM(config).eval()
-    model.load_state_dict({name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for name, tensor in state.items()})
+    model.load_state_dict(
+        {name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    )
     return model

@@ -38,7 +38,9 @@ class VisionConfig:
             raise ValueError(f"vision hidden size {self.hidden_size} is no multiple of its {self.heads} heads")
         if self.stem_channels:
             if 2 ** len(self.stem_channels) != self.patch_size or self.stem_channels[-1] != self.hidden_size:
-                raise ValueError(f"stem {self.stem_channels} does not end at patch {self.patch_size}, width {self.hidden_size}")
+                raise ValueError(
+                    f"stem {self.stem_channels} does not end at patch {self.patch_size}, width {self.hidden_size}"
+                )
             if len(self.stem_blocks) != len(self.stem_channels):
                 raise ValueError(f"{len(self.stem_blocks)} block counts for {len(self.stem_channels)} stem stages")
 

@@ -66,7 +66,9 @@ class VLM(nn.Module):
         return self.decoder.lm_head(self.decoder(embeds, expert, positions=positions, mask=mask))
 
     @torch.no_grad()
-    def generate_greedy(self, ids: Tensor, pixel_values: Tensor, expert: int, max_new_tokens: int) -> tuple[list[int], Tensor]:
+    def generate_greedy(
+        self, ids: Tensor, pixel_values: Tensor, expert: int, max_new_tokens: int
+    ) -> tuple[list[int], Tensor]:
         """Decode one sequence by argmax: the reference that other runtimes are compared with.
 
         Args:
@@ -81,10 +83,11 @@ class VLM(nn.Module):
         ids = expand_image_slots(ids, self.config.image_tokens)[None]
         which, cache = torch.tensor([expert], device=ids.device), KVCache()
         embeds = self.embed(ids, self.encode_images(pixel_values))
-        first, tokens = None, []
+        tokens: list[int] = []
+        first = torch.empty(0)
         for _ in range(max_new_tokens):
             logits = self.decoder.lm_head(self.decoder(embeds, which, cache=cache)[:, -1])
-            first = logits[0] if first is None else first
+            first = first if tokens else logits[0]
             tokens.append(int(logits.argmax()))
             embeds = self.decoder.embed_tokens(torch.tensor([[tokens[-1]]], device=ids.device))
         return tokens, first

@@ -91,8 +91,14 @@ def _vision_shapes(v: VisionConfig) -> dict[str, tuple[int, ...]]:
         for name in ("q", "k", "v", "out"):
             shapes[f"{layer}attention.{name}_proj.weight"] = (v.hidden_size, v.hidden_size)
             shapes[f"{layer}attention.{name}_proj.bias"] = (v.hidden_size,)
-        shapes[layer + "mlp.fc1.weight"], shapes[layer + "mlp.fc1.bias"] = (v.intermediate_size, v.hidden_size), (v.intermediate_size,)
-        shapes[layer + "mlp.fc2.weight"], shapes[layer + "mlp.fc2.bias"] = (v.hidden_size, v.intermediate_size), (v.hidden_size,)
+        shapes[layer + "mlp.fc1.weight"], shapes[layer + "mlp.fc1.bias"] = (
+            (v.intermediate_size, v.hidden_size),
+            (v.intermediate_size,),
+        )
+        shapes[layer + "mlp.fc2.weight"], shapes[layer + "mlp.fc2.bias"] = (
+            (v.hidden_size, v.intermediate_size),
+            (v.hidden_size,),
+        )
     return shapes
 
 

@@ -25,14 +25,19 @@ def reference() -> VLM:
 
 
 def case_inputs(case: dict, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    images = [Image.open(FIXTURE / name).convert("RGB").resize((size, size), Image.Resampling.BICUBIC) for name in case["images"]]
+    images = [
+        Image.open(FIXTURE / name).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        for name in case["images"]
+    ]
     pixels = np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2)
     return torch.tensor(case["input_ids"]), (torch.from_numpy(pixels.astype(np.float32)) / 255 - 0.5) / 0.5
 
 
 @pytest.mark.parametrize("granularity", ["0", "1", "2"])
 @pytest.mark.parametrize("index", range(len(CASES)))
-def test_logits_and_greedy_tokens_equal_the_reference_implementation(reference: VLM, index: int, granularity: str) -> None:
+def test_logits_and_greedy_tokens_equal_the_reference_implementation(
+    reference: VLM, index: int, granularity: str
+) -> None:
     case = CASES[index]
     ids, pixels = case_inputs(case, reference.config.vision.image_size)
     tokens, logits = reference.generate_greedy(ids, pixels, int(granularity), 16)
@@ -54,7 +59,14 @@ def tiny_config(*, experts: int = 3, tie: bool = False, stem: bool = False) -> M
         stem_blocks=(0, 1, 0, 1) if stem else (),
     )
     decoder = DecoderConfig(
-        vocab_size=97, hidden_size=48, intermediate_size=64, layers=2, heads=6, kv_heads=3, experts=experts, tie_embeddings=tie
+        vocab_size=97,
+        hidden_size=48,
+        intermediate_size=64,
+        layers=2,
+        heads=6,
+        kv_heads=3,
+        experts=experts,
+        tie_embeddings=tie,
     )
     return ModelConfig(vision=vision, decoder=decoder)
 
@@ -64,7 +76,11 @@ def randomise(module: torch.nn.Module, seed: int = 0) -> None:
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():
             positive = name.endswith("running_var")
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5 if positive else torch.randn(tensor.shape, generator=generator) * 0.2)
+            tensor.copy_(
+                torch.rand(tensor.shape, generator=generator) + 0.5
+                if positive
+                else torch.randn(tensor.shape, generator=generator) * 0.2
+            )
 
 
 def test_vision_tower_equals_transformers_siglip_before_its_last_block() -> None:
@@ -73,7 +89,13 @@ def test_vision_tower_equals_transformers_siglip_before_its_last_block() -> None
     config = tiny_config().vision
     theirs = SiglipVisionModel(
         SiglipVisionConfig(
-            hidden_size=32, intermediate_size=56, num_hidden_layers=3, num_attention_heads=4, image_size=64, patch_size=14, vision_use_head=False
+            hidden_size=32,
+            intermediate_size=56,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=64,
+            patch_size=14,
+            vision_use_head=False,
         )
     ).eval()
     randomise(theirs)
