@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def offline_env() -> dict[str, str]:
-    """An environment for subprocesses in which an internet socket is an error."""
+    """An environment for subprocesses: an internet socket is an error, and no setting of the developer leaks in."""
     path = os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)])
-    return os.environ | {"PYTHONPATH": path, "NO_COLOR": "1", "COLUMNS": "120"}
+    settings = {"PYTHONPATH": path, "NO_COLOR": "1", "COLUMNS": "120"}
+    return {key: value for key, value in os.environ.items() if not key.startswith("RSVLM_")} | settings
 
 
 @pytest.fixture
