@@ -6,7 +6,7 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check wheel bench
+.PHONY: demo test lint check wheel bench
 
 demo: $(VENV)/.tool
 	$(BIN)/rsvlm demo --out demo-out --overwrite
@@ -14,12 +14,13 @@ demo: $(VENV)/.tool
 test: $(VENV)/.workshop
 	$(BIN)/pytest
 
-check: $(VENV)/.workshop
+lint: $(VENV)/.workshop
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+
+check: lint test
 
 wheel: $(VENV)/.workshop
 	$(BIN)/python -m build --wheel --no-isolation
