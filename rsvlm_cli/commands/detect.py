@@ -35,12 +35,11 @@ def detect(
     """Find every object of the classes, as boxes in pixels and on the map."""
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
-    from rsvlm_cli.output.progress import show_progress
+    from rsvlm_cli.output.progress import with_progress
 
-    settings = model.settings(read, tile=tile, min_score=min_score)
-    with show_progress() as progress:
-        deliver(
-            lambda raster: pipeline.detect("detect", raster, parse_labels(classes), settings, progress),
-            rasters,
-            out.targets(read),
-        )
+    labels, settings = parse_labels(classes), model.settings(read, tile=tile, min_score=min_score)
+    deliver(
+        lambda raster: with_progress(lambda progress: pipeline.detect("detect", raster, labels, settings, progress)),
+        rasters,
+        out.targets(read),
+    )

@@ -36,12 +36,11 @@ def detect_change(
     """Mask what changed between two dates of one place, on the grid of the first."""
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
-    from rsvlm_cli.output.progress import show_progress
+    from rsvlm_cli.output.progress import with_progress
 
-    settings = model.settings(read, tile=tile, threshold=threshold)
-    with show_progress() as progress:
-        deliver(
-            lambda _: pipeline.detect_change(before, after, parse_labels(label), settings, progress),
-            [before],
-            out.targets(read),
-        )
+    labels, settings = parse_labels(label), model.settings(read, tile=tile, threshold=threshold)
+    deliver(
+        lambda _: with_progress(lambda progress: pipeline.detect_change(before, after, labels, settings, progress)),
+        [before],
+        out.targets(read),
+    )

@@ -32,13 +32,14 @@ def ground(
     """Find what a phrase names, as boxes in pixels and on the map."""
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
-    from rsvlm_cli.output.progress import show_progress
+    from rsvlm_cli.output.progress import with_progress
 
     rasters, words = split_arguments(arguments)
     phrases, settings = [*words, *(phrase or ())], model.settings(read, tile=tile, min_score=min_score)
     if not phrases:
         raise UsageError('found no phrase, wanted what to find: "the red roof" after the raster, or -p ship')
-    with show_progress() as progress:
-        deliver(
-            lambda raster: pipeline.detect("ground", raster, phrases, settings, progress), rasters, out.targets(read)
-        )
+    deliver(
+        lambda raster: with_progress(lambda progress: pipeline.detect("ground", raster, phrases, settings, progress)),
+        rasters,
+        out.targets(read),
+    )

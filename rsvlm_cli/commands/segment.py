@@ -35,12 +35,11 @@ def segment(
     """Mask the ground that is of a label; prints each label's share and area."""
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
-    from rsvlm_cli.output.progress import show_progress
+    from rsvlm_cli.output.progress import with_progress
 
-    settings = model.settings(read, tile=tile, threshold=threshold)
-    with show_progress() as progress:
-        deliver(
-            lambda raster: pipeline.segment(raster, parse_labels(label), settings, progress),
-            rasters,
-            out.targets(read),
-        )
+    labels, settings = parse_labels(label), model.settings(read, tile=tile, threshold=threshold)
+    deliver(
+        lambda raster: with_progress(lambda progress: pipeline.segment(raster, labels, settings, progress)),
+        rasters,
+        out.targets(read),
+    )

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from rsvlm_cli.output.features import report_features
 from rsvlm_cli.output.files import check_target, write_text
 from rsvlm_cli.output.geojson import require_lonlat, to_geojson
 from rsvlm_cli.output.geopackage import write_geopackage
-from rsvlm_cli.output.overlay import MAX_SIDE_PX, Picture, draw_overlay, draw_results, half_blocks, label_colours
+from rsvlm_cli.output.overlay import MAX_SIDE_PX, Picture, draw_overlay, draw_small, half_blocks, label_colours
 from rsvlm_cli.output.text import report_to_text
 from rsvlm_cli.results import Mask, Report
 
@@ -206,8 +207,5 @@ def _show(report: Report, targets: Targets) -> None:
     if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
         logger.warning("--show draws on a terminal in colour; there is none (use --preview FILE)")
         return
-    picture = read_pictures(report, targets)[-1]
-    from PIL import Image
-
-    columns = min(os.get_terminal_size(sys.stderr.fileno()).columns, 100)
-    sys.stderr.write(half_blocks(draw_results(report, picture, Image.fromarray(picture.pixels)), columns))
+    columns = min(shutil.get_terminal_size().columns, 100)
+    sys.stderr.write(half_blocks(draw_small(report, read_pictures(report, targets)[-1], 4 * columns), columns))

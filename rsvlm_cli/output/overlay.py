@@ -84,6 +84,12 @@ def draw_results(report: Report, picture: Picture, panel: Image.Image) -> Image.
     return panel
 
 
+def draw_small(report: Report, picture: Picture, width: int) -> Image.Image:
+    """Draw results over a picture of a width in pixels, without legend."""
+    height = max(1, round(width * picture.pixels.shape[0] / picture.pixels.shape[1]))
+    return draw_results(report, picture, Image.fromarray(picture.pixels).resize((width, height)))
+
+
 def half_blocks(image: Image.Image, columns: int) -> str:
     """Return an image as lines of upper half blocks in 24-bit colour, two pixels a character."""
     rows = max(1, round(image.height / image.width * columns / 2))

@@ -1,20 +1,21 @@
 """Progress on stderr, on a terminal only."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+
+from rsvlm_cli.results import Report
 
 
-@contextmanager
-def show_progress() -> Iterator[Callable[[int, int], None] | None]:
-    """Give a function that is told how many of how many windows are done, or None off a terminal."""
+def with_progress(work: Callable[[Callable[[int, int], None] | None], Report]) -> Report:
+    """Run work that tells how many of how many windows are done; the bar is gone before anything else is written."""
     if not sys.stderr.isatty():
-        yield None
-        return
+        return work(None)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("windows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("windows", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    # Left to itself, rich takes stdout over and sends the answer to stderr.
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    with bar:
+        task = bar.add_task("windows", total=None, visible=False)
+        return work(lambda done, total: bar.update(task, completed=done, total=total, visible=True))
