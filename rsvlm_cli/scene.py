@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from rsvlm_cli.errors import UsageError
+from rsvlm_cli.errors import InputError, UsageError
 from rsvlm_cli.geo.align import open_pair
 from rsvlm_cli.geo.raster import Chip, Raster, open_raster, with_model_px
 from rsvlm_cli.geo.region import parse_region
 from rsvlm_cli.geo.tiling import plan_windows, whole_pixels
-from rsvlm_cli.results import BoxPx, Report, Result
+from rsvlm_cli.results import BoxPx, Report, Result, Source
 from rsvlm_cli.runtime.bundle import Bundle, find_bundle, read_bundle
 from rsvlm_cli.runtime.engine import Engine, ImageFeatures
 from rsvlm_cli.runtime.sampling import Sampling
@@ -141,7 +141,7 @@ class Scene:
             self.engine = open_engine(settings.model, settings.device, settings.threads)
         self.bundle: Bundle = self.engine.bundle
         self.dialect = Dialect.from_json(dict(self.bundle.manifest.dialect))
-        self._sources = [raster.read(window_px, (1, 1)).source for raster in rasters]
+        self._seen: list[list[Source]] = []
 
     @property
     def model_side_px(self) -> int:
@@ -173,47 +173,69 @@ class Scene:
         yield
         self.seconds[stage] += time.perf_counter() - start
 
-    def look(self, window_px: BoxPx | None = None) -> View:
-        """Read a window and encode it."""
-        with self.timed("read"):
-            chips = [raster.read(window_px or self.window_px) for raster in self.rasters]
-        with self.timed("encode"):
-            features = self.engine.encode_images([chip.pixels for chip in chips])
-        size = self.bundle.manifest.image.size
-        shown = [with_model_px(chip.source, size) for chip in chips]
-        # Tiled looks tell the whole window, at the ground sampling distance of one tile.
-        self._sources = [replace(source, window_px=self.window_px) for source in shown]
-        if chips[0].source.valid_frac < 0.5 and window_px is None:
-            self.warnings.append(
-                f"{self.rasters[0].path}: {1 - chips[0].source.valid_frac:.0%} of the window holds no data"
-            )
-        return View(self, chips, features)
+    def look(self) -> View:
+        """Read the whole window and encode it.
+
+        Raises:
+            InputError: if it holds next to no data.
+        """
+        view = self._look(self.window_px)
+        if view is None:
+            raise InputError(f"{self.rasters[0].path}: the window holds no data (choose another: --window X1,Y1,X2,Y2)")
+        return view
 
     def views(self, progress: Progress | None = None) -> Iterator[View]:
-        """Look at the window in overlapping tiles, or as a whole; tiles with next to no data are passed over."""
+        """Look at the window in overlapping tiles, or as a whole; tiles with next to no data are passed over.
+
+        Raises:
+            InputError: if all of it holds next to no data.
+        """
         tile_px = self.tile_px()
-        if tile_px is None:
-            yield self.look()
-            return
-        windows = plan_windows(self.window_px, tile_px)
+        windows = plan_windows(self.window_px, tile_px) if tile_px else []
         for k, window_px in enumerate(windows):
             if progress:
                 progress(k, len(windows))
-            thumbnails = [raster.read(window_px, (32, 32)) for raster in self.rasters]
-            if min(chip.source.valid_frac for chip in thumbnails) >= MIN_VALID_FRAC:
-                yield self.look(window_px)
+            view = self._look(window_px)
+            if view is not None:
+                yield view
         if progress:
             progress(len(windows), len(windows))
+        if not any(min(source.valid_frac for source in sources) >= MIN_VALID_FRAC for sources in self._seen):
+            yield self.look()
+
+    def _look(self, window_px: BoxPx) -> View | None:
+        """Read a window and encode it, unless a date has next to no data there."""
+        with self.timed("read"):
+            chips = [raster.read(window_px) for raster in self.rasters]
+        size = self.bundle.manifest.image.size
+        self._seen.append([with_model_px(chip.source, size) for chip in chips])
+        if min(chip.source.valid_frac for chip in chips) < MIN_VALID_FRAC:
+            return None
+        with self.timed("encode"):
+            features = self.engine.encode_images([chip.pixels for chip in chips])
+        return View(self, chips, features)
+
+    def _sources(self) -> tuple[Source, ...]:
+        """Return one source a raster: the whole window, at the ground sampling distance of one look."""
+        shares = np.mean([[source.valid_frac for source in sources] for sources in self._seen], axis=0)
+        return tuple(
+            replace(source, window_px=self.window_px, valid_frac=float(share))
+            for source, share in zip(self._seen[-1], shares, strict=True)
+        )
 
     def report(self, task: str, results: Sequence[Result]) -> Report:
         """Put results into their report."""
+        sources = self._sources()
+        warnings = list(self.warnings)
+        if sources[0].valid_frac < 0.5:
+            warnings.append(f"{sources[0].path}: {1 - sources[0].valid_frac:.0%} of the window holds no data")
         return Report(
             task=task,
             model=(self.bundle.manifest.name, self.bundle.sha256),
-            sources=tuple(self._sources),
+            sources=sources,
             results=tuple(results),
             truncated=self.truncated,
-            warnings=tuple(dict.fromkeys(self.warnings)),
+            warnings=tuple(dict.fromkeys(warnings)),
             seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
         )
 

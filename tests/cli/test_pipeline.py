@@ -5,6 +5,7 @@ import pytest
 import rasterio
 
 from rsvlm_cli import pipeline, scene
+from rsvlm_cli.errors import InputError
 from rsvlm_cli.results import Box
 from rsvlm_cli.scene import Settings
 from rsvlm_cli.tasks.dialect import NANO
@@ -100,6 +101,25 @@ def test_a_mask_of_many_tiles_is_the_mask_of_the_ground(here, painter):
     assert mask.area_px == (0, 0, 800, 600)
     np.testing.assert_array_equal(mask.cells, truth[5::10, 5::10])
     assert mask.probability.min() == 1
+
+
+@pytest.mark.parametrize("tile", ["whole", "256"])
+def test_a_window_without_data_is_refused_not_answered(here, fake_engine, tile):
+    write_geotiff(here / "void.tif", np.zeros((3, 512, 512), np.uint8), nodata=0)
+    engine = fake_engine()
+    with pytest.raises(InputError, match="holds no data"):
+        pipeline.detect("detect", "void.tif", ["ship"], Settings(tile=tile))
+    assert engine.calls == []
+
+
+def test_how_much_of_the_window_holds_data_is_told(here, fake_engine):
+    pixels = draw_scene((512, 512))
+    pixels[:, :, 200:] = 0
+    write_geotiff(here / "edge.tif", pixels, nodata=0)
+    fake_engine("a port")
+    report = pipeline.caption("edge.tif", Settings())
+    assert report.sources[0].valid_frac == pytest.approx(200 / 512)
+    assert "edge.tif: 61% of the window holds no data" in report.warnings
 
 
 def test_cells_without_data_are_no_data_in_the_mask(here, painter):
