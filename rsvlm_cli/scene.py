@@ -100,11 +100,12 @@ class View:
             return list(self.scene.engine.score(self.features, request.prompt, request.expert, request.candidates))
 
     def box_px(self, box_frac: BoxPx) -> BoxPx:
-        """Carry a box from the model's frame to the raster's pixels."""
+        """Carry a box from the model's frame to the raster's pixels, to a thousandth."""
         x1, y1, x2, y2 = self.window_px
         fx1, fy1, fx2, fy2 = box_frac
         width, height = x2 - x1, y2 - y1
-        return (x1 + fx1 * width, y1 + fy1 * height, x1 + fx2 * width, y1 + fy2 * height)
+        corners = (x1 + fx1 * width, y1 + fy1 * height, x1 + fx2 * width, y1 + fy2 * height)
+        return tuple(round(v, 3) for v in corners)  # type: ignore[return-value]
 
     def box_frac(self, box_px: BoxPx) -> BoxPx:
         """Carry a box from the raster's pixels to the model's frame; the inverse of `box_px`."""

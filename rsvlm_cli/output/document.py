@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -95,8 +96,10 @@ def report_to_json(report: Report) -> dict[str, Any]:
 
 
 def dump(document: dict[str, Any], *, indent: int | None = None) -> str:
-    """Write JSON text; numbers that JSON does not know are refused, not written."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent)
+    """Write JSON text; numbers that JSON does not know are refused, not written. Indented, a list of numbers is a line."""
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent)
+    # A line break is never inside a JSON string, so this touches the layout alone.
+    return text if indent is None else re.sub(r"\[\n[^][{}]*\]", lambda part: re.sub(r"\n\s*", " ", part[0]), text)
 
 
 def _result(result: Answer | ClassScores | Box | Mask, source: Source) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import rasterio
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from rsvlm_cli.output.document import dump
 from tests.factories import draw_scene, write_geotiff
 
 TASKS = {
@@ -83,6 +84,12 @@ def test_every_command_runs_as_a_process_without_network(rsvlm, offline_env, bun
     assert "Traceback" not in done.stderr
     if done.returncode == 0 and arguments[0] not in ("ground", "detect"):
         assert done.stdout
+
+
+def test_indented_json_keeps_strings_to_the_letter():
+    document = {"a": ["two  spaces", "[ \n 1 ]"], "b": [[1.5, 2], []], "c": ["x  y", "z"]}
+    assert json.loads(dump(document, indent=1)) == document
+    assert "[ 1.5, 2 ]" in dump(document, indent=1)
 
 
 def test_text_for_several_rasters_names_each(run):
