@@ -1,0 +1,107 @@
+"""What an open file says about its place: coordinate system, transform, ground sampling distance.
+
+Pixels are never resampled to gain a georeference, because every result lies on the raster's own grid. So ground control
+points count where one affine transform meets them to half a pixel; otherwise, and with RPCs, a raster has no georeference
+and a warning says how to give it one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.io import DatasetReader
+from rasterio.transform import Affine
+
+from rsvlm_cli.errors import InputError
+from rsvlm_cli.geo.georef import Georeference
+from rsvlm_cli.geo.srs import name_crs
+from rsvlm_cli.results import Affine6
+
+MAX_GCP_ERROR_PX = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A raster's place.
+
+    Attributes:
+        crs, transform: as in `results.Source`; both None without a georeference.
+        gsd_m: ground size of one pixel in metres, the geometric mean of its two sides, or None.
+        warnings: one line each.
+    """
+
+    crs: str | None = None
+    transform: Affine6 | None = None
+    gsd_m: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def locate(dataset: DatasetReader, path: str) -> Location:
+    """Find a raster's place on Earth, or say why it has none."""
+    crs, transform = dataset.crs, dataset.transform
+    if transform.is_identity and dataset.gcps[0]:
+        gcps, crs = dataset.gcps
+        transform, error_px = _fit_affine(np.array([(p.col, p.row, p.x, p.y) for p in gcps]))
+        if not error_px <= MAX_GCP_ERROR_PX:
+            found = f"{len(gcps)} ground control points that no affine transform meets (off by {error_px:.1f} px)"
+            return Location(warnings=(f"{path}: {found}; results are in pixels (for a map: gdalwarp -r cubic IN OUT)",))
+    if transform.is_identity:
+        if dataset.rpcs is not None:
+            return Location(
+                warnings=(f"{path}: has RPCs only; results are in pixels (for a map: gdalwarp -rpc IN OUT)",)
+            )
+        return Location(warnings=(f"{path}: has no georeference; results are in pixels",))
+    if not crs:
+        return Location(
+            warnings=(f"{path}: has a transform but no CRS; results are in pixels (assign: gdal_edit.py -a_srs)",)
+        )
+    values = tuple(float(v) for v in tuple(transform)[:6])
+    if not np.isfinite(values).all() or transform.determinant == 0:
+        return Location(warnings=(f"{path}: its transform cannot be inverted; results are in pixels",))
+    text = name_crs(crs)
+    try:
+        gsd_m = _gsd_m(crs, text, values, (dataset.width / 2, dataset.height / 2))  # type: ignore[arg-type]
+    except InputError:
+        warning = (
+            f"{path}: its CRS has no known place on Earth; map coordinates are local and longitude, latitude unknown"
+        )
+        return Location(crs=text, transform=values, gsd_m=_nominal_m(crs, values), warnings=(warning,))  # type: ignore[arg-type]
+    return Location(crs=text, transform=values, gsd_m=gsd_m)  # type: ignore[arg-type]
+
+
+def _gsd_m(crs: CRS, text: str, transform: Affine6, centre_px: tuple[float, float]) -> float:
+    """Return the CRS's own pixel size where it is true to the ground, else the ground size at the raster's centre.
+
+    UTM's scale is within 0.1 %, and 0.1 m should be said as 0.1; Web Mercator doubles lengths at 60 degrees.
+    """
+    width_m, height_m = Georeference("", text, transform).ground_size_m(centre_px)
+    ground = float(np.sqrt(width_m * height_m))
+    nominal = _nominal_m(crs, transform)
+    return nominal if nominal is not None and abs(nominal / ground - 1) < 0.01 else ground
+
+
+def _nominal_m(crs: CRS, transform: Affine6) -> float | None:
+    """Return the pixel size by the CRS's own unit, from the lengths of the transform's columns."""
+    try:
+        metres = None if crs.is_geographic else crs.linear_units_factor[1]
+    except CRSError:
+        metres = None
+    a, b, _, d, e, _ = transform
+    return float(np.sqrt(np.hypot(a, d) * np.hypot(b, e)) * metres) if metres else None
+
+
+def _fit_affine(points: np.ndarray) -> tuple[Affine, float]:
+    """Fit map = affine(pixel) to ``(N, 4)`` rows of column, row, x, y; return it and its largest error in pixels."""
+    if len(points) < 3:
+        return Affine.identity(), float("inf")
+    px = np.column_stack([points[:, :2], np.ones(len(points))])
+    shift = points[:, 2:].mean(axis=0)  # so that large eastings cost no digits
+    solution, _, rank, _ = np.linalg.lstsq(px, points[:, 2:] - shift, rcond=None)
+    linear = solution[:2].T
+    if rank < 3 or np.linalg.det(linear) == 0:
+        return Affine.identity(), float("inf")
+    error_px = np.linalg.solve(linear, (px @ solution + shift - points[:, 2:]).T)
+    (a, b), (d, e) = linear
+    c, f = solution[2] + shift
+    return Affine(a, b, c, d, e, f), float(np.abs(error_px).max())

@@ -1,0 +1,253 @@
+"""An open raster and its windows as 8 bit RGB: the picture's half of the road.
+
+Axes: C bands, H rows, W columns.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from rasterio.enums import MaskFlags, Resampling
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from rsvlm_cli.errors import UsageError, WindowOutside
+from rsvlm_cli.geo.bands import BandChoice, BandFacts, BandMode, choose_bands
+from rsvlm_cli.geo.gdal import gdal_session, open_dataset
+from rsvlm_cli.geo.locate import Location, locate
+from rsvlm_cli.geo.stretch import MID_TONE, Stretch, StretchRule, fit_stretch
+from rsvlm_cli.results import Affine6, BoxPx, Source
+
+MAX_SIDE_PX = 4096
+"""A read without a wanted size shrinks beyond this, so that no window fills the memory."""
+
+SAMPLE_SIDE_PX = 1024
+"""Statistics see at most this many columns and rows of the whole scene."""
+
+SLOW_PIXELS = 10**8
+"""From here on a raster without overviews is worth a warning: each look at the whole reads all of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """A window as the model may see it.
+
+    Attributes:
+        pixels: ``(H, W, 3)`` uint8 RGB; mid tone where there is no data.
+        valid: ``(H, W)`` bool, true where there is data.
+        source: from where; its ``model_px`` is this chip's size until `with_model_px` says otherwise.
+    """
+
+    pixels: np.ndarray
+    valid: np.ndarray
+    source: Source
+
+
+class Raster(AbstractContextManager["Raster"]):
+    """An open raster with its band choice and its one stretch. Not for use by several threads at once.
+
+    Attributes:
+        path: as the user named it.
+        width_px, height_px: size.
+        crs, transform, gsd_m: as in `results.Source`; crs and transform are both None without a georeference.
+        bands: the band choice.
+        stretch: fixed for the whole scene.
+        dtype: of the stored values.
+        nodata: of the first chosen band, or None.
+        warnings: one line each, for the user.
+    """
+
+    def __init__(self, dataset: DatasetReader | WarpedVRT, path: str, bands: BandChoice, location: Location) -> None:
+        self.dataset, self.path, self.bands = dataset, path, bands
+        self.width_px: int = dataset.width
+        self.height_px: int = dataset.height
+        self.crs: str | None = location.crs
+        self.transform: Affine6 | None = location.transform
+        self.gsd_m: float | None = location.gsd_m
+        self.dtype: str = dataset.dtypes[bands.indexes[0] - 1]
+        self.nodata: float | None = dataset.nodatavals[bands.indexes[0] - 1]
+        self.warnings: tuple[str, ...] = bands.warnings + location.warnings
+        self.stretch: Stretch = fit_stretch(StretchRule(kind="none"), [np.empty(0)] * len(bands.indexes), self.dtype)
+        if self.width_px * self.height_px > SLOW_PIXELS and not dataset.overviews(bands.indexes[0]):
+            self.warnings += (
+                f"{path}: large and without overviews, so reading is slow (build them once: gdaladdo -r average FILE)",
+            )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.dataset.close()
+
+    def fit(self, rule: StretchRule, other: "Raster | None" = None) -> Self:
+        """Fix the stretch by a look at the whole scene, and at another one of the same type if given."""
+        if self.bands.mode is BandMode.CMYK:
+            kind = np.dtype(self.dtype)
+            rule = StretchRule(kind="range", low=0.0, high=float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0)
+        if self.bands.mode is BandMode.PALETTE:
+            return self
+        samples = [np.empty(0)] * len(self.bands.indexes)
+        if rule.kind == "percentiles" or (rule.kind == "auto" and self.dtype != "uint8"):
+            samples = self._sample()
+            if other is not None:
+                samples = [np.concatenate(pair) for pair in zip(samples, other._sample(), strict=True)]
+        n_bits = self.dataset.tags(self.bands.indexes[0], ns="IMAGE_STRUCTURE").get("NBITS")
+        self.stretch = fit_stretch(rule, samples, self.dtype, int(n_bits) if n_bits else None)
+        if self.stretch.text == "no valid pixels":
+            self.warnings += (f"{self.path}: holds no valid pixel",)
+        return self
+
+    def read(self, window_px: BoxPx | None = None, out_size: tuple[int, int] | None = None) -> Chip:
+        """Read a window as RGB, from overviews where they exist, without holding more than the result in memory.
+
+        Shrinking averages the valid pixels under each new one, enlarging is bilinear; palettes take the nearest pixel.
+
+        Args:
+            window_px: ``x1, y1, x2, y2``; widened to whole pixels and cut at the raster's edge. None is the whole raster.
+            out_size: width and height of the result; None keeps the raster's resolution up to `MAX_SIDE_PX`.
+
+        Raises:
+            WindowOutside: if the window shares no pixel with the raster.
+            RasterUnreadable: if GDAL cannot read it.
+        """
+        x1, y1, x2, y2 = clip_window(window_px, self)
+        shrink = max(1.0, (x2 - x1) / MAX_SIDE_PX, (y2 - y1) / MAX_SIDE_PX)
+        width, height = out_size or (max(1, round((x2 - x1) / shrink)), max(1, round((y2 - y1) / shrink)))
+        if min(width, height) < 1:
+            raise UsageError(f"a picture of {width} x {height} px: wanted at least 1 x 1")
+        shrinks = width * height < (x2 - x1) * (y2 - y1)
+        resampling = Resampling.average if shrinks else Resampling.bilinear
+        if self.bands.mode is BandMode.PALETTE:
+            resampling = Resampling.nearest
+        values, valid = self._read(Window(x1, y1, x2 - x1, y2 - y1), (height, width), resampling)
+        pixels = np.moveaxis(self._colour(values), 0, -1)
+        pixels[~valid] = MID_TONE
+        source = Source(
+            path=self.path,
+            width_px=self.width_px,
+            height_px=self.height_px,
+            window_px=(float(x1), float(y1), float(x2), float(y2)),
+            crs=self.crs,
+            transform=self.transform,
+            gsd_m=self.gsd_m,
+            model_px=(width, height),
+            model_gsd_m=None,
+            bands=self.bands.labels,
+            bands_by=self.bands.by,
+            stretch=self.stretch.text,
+            valid_frac=float(valid.mean()),
+        )
+        return Chip(pixels=pixels, valid=valid, source=with_model_px(source, (width, height)))
+
+    def _read(self, window: Window, shape: tuple[int, int], resampling: Resampling) -> tuple[np.ndarray, np.ndarray]:
+        """Return values ``(C, H, W)`` and validity ``(H, W)``: data in any chosen band, and none of them NaN or infinite."""
+        indexes = list(self.bands.indexes)
+        out_shape = (len(indexes), *shape)
+        with gdal_session(self.path):
+            values = self.dataset.read(indexes, window=window, out_shape=out_shape, resampling=resampling)
+            if all(self.dataset.mask_flag_enums[k - 1] == [MaskFlags.all_valid] for k in indexes):
+                valid = np.ones(shape, bool)
+            else:
+                masks = self.dataset.read_masks(indexes, window=window, out_shape=out_shape, resampling=resampling)
+                valid = (masks > 0).any(axis=0)  # an alpha of 1 counts: 16 bit alpha is often written as 0..255
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values).all(axis=0)
+        return values, valid
+
+    def _sample(self) -> list[np.ndarray]:
+        """Return the valid values of each chosen band on a coarse grid over the whole scene, as float64."""
+        shape = (min(self.height_px, SAMPLE_SIDE_PX), min(self.width_px, SAMPLE_SIDE_PX))
+        # Nearest, not average: averages would narrow the percentiles.
+        values, valid = self._read(Window(0, 0, self.width_px, self.height_px), shape, Resampling.nearest)
+        return [band[valid].astype(np.float64) for band in values]
+
+    def _colour(self, values: np.ndarray) -> np.ndarray:
+        """Return ``(3, H, W)`` uint8 RGB."""
+        if self.bands.mode is BandMode.PALETTE:
+            table = np.zeros((max(256, int(values.max(initial=0)) + 1), 3), np.uint8)
+            with gdal_session(self.path):
+                for index, colour in self.dataset.colormap(self.bands.indexes[0]).items():
+                    if index < len(table):
+                        table[index] = colour[:3]
+            return np.ascontiguousarray(np.moveaxis(table[values[0].astype(np.int64)], -1, 0))
+        pixels = self.stretch.apply(values)
+        if self.bands.mode is BandMode.CMYK:
+            ink = 255 - pixels.astype(np.uint16)
+            return ((ink[:3] * ink[3] + 127) // 255).astype(np.uint8)
+        if self.dataset.tags(self.bands.indexes[0], ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+            pixels = 255 - pixels
+        return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
+
+
+@contextmanager
+def open_raster(path: str | Path, *, bands: str | None = None, stretch: str = "auto") -> Iterator[Raster]:
+    """Open a raster, choose its bands and fix its stretch.
+
+    Args:
+        path: a local file of any format of `gdal.DRIVERS`, or GDAL's name of one inside another.
+        bands: as `bands.choose_bands`.
+        stretch: as `stretch.StretchRule.parse`.
+
+    Raises:
+        UsageError: if ``bands`` or ``stretch`` is malformed.
+        BandsMissing: if a band that was asked for is not there.
+        RasterUnreadable: if the file is missing, broken, complex or too large to be read honestly.
+    """
+    rule = StretchRule.parse(stretch)
+    with open_unstretched(path, bands) as raster:
+        yield raster.fit(rule)
+
+
+def open_unstretched(path: str | Path, bands: str | None) -> Raster:
+    """Open a raster whose stretch is not fixed yet; errors as `open_raster`."""
+    dataset = open_dataset(path)
+    name = str(path)
+    try:
+        with gdal_session(path):
+            choice = choose_bands(band_facts(dataset, name), bands)
+            return Raster(dataset, name, choice, locate(dataset, name))
+    except BaseException:
+        dataset.close()
+        raise
+
+
+def band_facts(dataset: DatasetReader, path: str) -> BandFacts:
+    """Collect what a file says about its bands."""
+    return BandFacts(
+        path=path,
+        dtype=dataset.dtypes[0],
+        colours=tuple(colour.name for colour in dataset.colorinterp),
+        names=tuple(dataset.descriptions),
+        tags=dataset.tags() | dataset.tags(ns="IMAGERY"),
+    )
+
+
+def clip_window(window_px: BoxPx | None, raster: Raster) -> tuple[int, int, int, int]:
+    """Widen a window to whole pixels and cut it at the raster's edge.
+
+    Raises:
+        WindowOutside: if nothing is left.
+    """
+    width, height = raster.width_px, raster.height_px
+    if window_px is None:
+        return 0, 0, width, height
+    if not np.isfinite(window_px).all():
+        raise WindowOutside(f"{raster.path}: window {window_px} is no box (wanted x1,y1,x2,y2 in pixels)")
+    x1, y1 = max(0, int(np.floor(window_px[0]))), max(0, int(np.floor(window_px[1])))
+    x2, y2 = min(width, int(np.ceil(window_px[2]))), min(height, int(np.ceil(window_px[3])))
+    if x1 >= x2 or y1 >= y2:
+        box = ",".join(f"{v:g}" for v in window_px)
+        raise WindowOutside(f"{raster.path}: window {box} lies outside the raster of {width} x {height} px")
+    return x1, y1, x2, y2
+
+
+def with_model_px(source: Source, model_px: tuple[int, int]) -> Source:
+    """Return the source with the size of the picture that the model sees, and the ground size of its pixels."""
+    x1, y1, x2, y2 = source.window_px
+    shrink = ((x2 - x1) * (y2 - y1) / (model_px[0] * model_px[1])) ** 0.5
+    return replace(source, model_px=model_px, model_gsd_m=None if source.gsd_m is None else source.gsd_m * shrink)
