@@ -1,7 +1,7 @@
 """Makes tiny bundles with random weights that honour docs/bundle-format.md, so that the engine is tested for real.
 
-The decoder is a two-layer, three-expert transformer of GroupQueryAttention nodes; its replies are noise, but they depend
-on every image vector, every earlier token and the expert, which is what the tests need.
+The decoder is a two-layer, three-expert transformer of GroupQueryAttention nodes; its replies are noise, but they
+depend on every image vector, every earlier token and the expert, which is what the tests need.
 """
 
 from collections.abc import Sequence

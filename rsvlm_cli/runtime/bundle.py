@@ -1,8 +1,8 @@
 """The bundle: a folder that describes itself (docs/bundle-format.md), read, checked and written.
 
 Opening a bundle checks the manifest, that every file is there with its size, and the hash of the tokenizer and of files
-up to 1 MiB: that finds a half-finished copy, a mixed-up folder, an edited file. It does not hash gigabytes of weights at
-every start (at 1.5 GB/s): bit rot in a large file is found by `verify_bundle` (``rsvlm models verify``), which does.
+up to 1 MiB: that finds a half-finished copy, a mixed-up folder, an edited file. It does not hash gigabytes of weights
+at every start (at 1.5 GB/s): bit rot in a large file is found by `verify_bundle` (``rsvlm models verify``), which does.
 """
 
 import hashlib

@@ -103,7 +103,7 @@ class Constraint(Generic[S]):
         self._forced: dict[S, tuple[int, ...]] = {}
 
     def admissible(self, state: S) -> np.ndarray:
-        """Return the ids that may follow, ``(n,)`` int64, stop tokens last; none where the vocabulary lacks the bytes."""
+        """Return the ids that may follow, ``(n,)`` int64, stop tokens last; none where the vocabulary lacks a byte."""
         ids = self._admissible.get(state)
         if ids is None:
             found = self._walk(state)
