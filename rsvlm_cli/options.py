@@ -28,6 +28,24 @@ RastersArgument = Annotated[
 ]
 BeforeArgument = Annotated[str, typer.Argument(metavar="BEFORE", help="The earlier raster; its grid is the reference.")]
 AfterArgument = Annotated[str, typer.Argument(metavar="AFTER", help="The later raster, warped to the grid of BEFORE.")]
+BandsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bands",
+        metavar="R,G,B",
+        help="Bands for red, green and blue: numbers from 1, or names. By default from the raster's own metadata.",
+        rich_help_panel=INPUT,
+    ),
+]
+StretchOption = Annotated[
+    str,
+    typer.Option(
+        "--stretch",
+        metavar="auto|none|minmax|pLOW,HIGH|LOW,HIGH",
+        help="How values become 8 bit.",
+        rich_help_panel=INPUT,
+    ),
+]
 MinScoreOption = Annotated[
     float, typer.Option("--min-score", min=0, max=1, help="Leave out boxes that score less.", rich_help_panel=MODEL)
 ]
@@ -70,24 +88,8 @@ class Device(StrEnum):
 class InputOptions:
     """What of a raster is shown to the model."""
 
-    bands: Annotated[
-        str | None,
-        typer.Option(
-            "--bands",
-            metavar="R,G,B",
-            help="Bands for red, green and blue: numbers from 1, or names. By default from the raster's own metadata.",
-            rich_help_panel=INPUT,
-        ),
-    ] = None
-    stretch: Annotated[
-        str,
-        typer.Option(
-            "--stretch",
-            metavar="auto|none|minmax|pLOW,HIGH|LOW,HIGH",
-            help="How values become 8 bit.",
-            rich_help_panel=INPUT,
-        ),
-    ] = "auto"
+    bands: BandsOption = None
+    stretch: StretchOption = "auto"
     window: Annotated[
         str | None,
         typer.Option(

@@ -89,7 +89,7 @@ def detect(
                     scene.dialect, phrase, view.generate(ground_task.request(scene.dialect, phrase))
                 )
                 boxes += [_box(view, box) for box in found if box.score >= settings.min_score]
-        return scene.report(task, suppress_repeated(boxes))
+        return scene.report(task, suppress_repeated(boxes, across_labels=task == "detect"))
 
 
 def segment(path: str, labels: Sequence[str], settings: Settings, progress: Progress | None = None) -> Report:

@@ -4,14 +4,15 @@ from typing import Annotated
 
 import typer
 
-from rsvlm_cli.options import InputOptions, RasterArgument
+from rsvlm_cli.options import BandsOption, RasterArgument, StretchOption
 
 EXAMPLES = ("rsvlm info scene.tif", "rsvlm info scene.tif --bands nir,red,green --json")
 
 
 def info(
     raster: RasterArgument,
-    read: InputOptions,
+    bands: BandsOption = None,
+    stretch: StretchOption = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show size, place, bands and stretch of a raster, and what of it the model would be shown."""
@@ -21,5 +22,5 @@ def info(
     from rsvlm_cli.output.document import dump
     from rsvlm_cli.output.text import mapping_to_text
 
-    described = describe_raster(raster, bands=read.bands, stretch=read.stretch)
+    described = describe_raster(raster, bands=bands, stretch=stretch)
     sys.stdout.write(dump(described, indent=1) + "\n" if json else mapping_to_text(described))

@@ -115,6 +115,8 @@ def deliver(work: Callable[[str], Report], rasters: Sequence[str], targets: Targ
             truncated |= report.truncated
             for warning in report.warnings:
                 logger.warning("%s", warning)
+            if report.truncated and len(rasters) > 1:
+                logger.warning("%s: a reply was cut by the token budget", raster)
             _print(report, targets, several=len(rasters) > 1)
             if lines:
                 lines.write(dump(report_to_json(report)) + "\n")

@@ -96,7 +96,7 @@ def report_to_json(report: Report) -> dict[str, Any]:
 
 
 def dump(document: dict[str, Any], *, indent: int | None = None) -> str:
-    """Write JSON text; numbers that JSON does not know are refused, not written. Indented, a list of numbers is a line."""
+    """Write JSON text; numbers that JSON does not know are refused, not written. Indented, a flat list is a line."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent)
     # A line break is never inside a JSON string, so this touches the layout alone.
     return text if indent is None else re.sub(r"\[\n[^][{}]*\]", lambda part: re.sub(r"\n\s*", " ", part[0]), text)

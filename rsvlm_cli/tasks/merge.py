@@ -21,8 +21,13 @@ EDGE_WEIGHT = 0.05
 """Of a window's outermost cells beside its centre's: the model sees less around them."""
 
 
-def suppress_repeated(boxes: list[Box]) -> list[Box]:
-    """Keep the best-scored of boxes that name one thing; the rest keep their scores and come best first."""
+def suppress_repeated(boxes: list[Box], *, across_labels: bool) -> list[Box]:
+    """Keep the best-scored of boxes that name one thing; the rest keep their scores and come best first.
+
+    Args:
+        boxes: of all windows.
+        across_labels: whether a thing has one label alone; phrases that a user gave may well name the same thing.
+    """
     order = sorted(range(len(boxes)), key=lambda k: -(boxes[k].score or 0.0))
     corners = np.array([boxes[k].box_px for k in order], float).reshape(-1, 4)
     labels = np.array([boxes[k].label for k in order])
@@ -37,7 +42,7 @@ def suppress_repeated(boxes: list[Box]) -> list[Box]:
         iou = shared / (area[k] + area[k + 1 :] - shared)
         same = labels[k + 1 :] == labels[k]
         contained = shared / np.minimum(area[k], area[k + 1 :]) > CONTAINED_FRAC
-        alive[k + 1 :] &= ~np.where(same, (iou > SAME_LABEL_IOU) | contained, iou > OTHER_LABEL_IOU)
+        alive[k + 1 :] &= ~np.where(same, (iou > SAME_LABEL_IOU) | contained, across_labels & (iou > OTHER_LABEL_IOU))
     return [boxes[order[k]] for k in np.flatnonzero(alive)]
 
 

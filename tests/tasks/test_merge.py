@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from rsvlm_cli.results import Box
-from rsvlm_cli.tasks.merge import Mosaic, suppress_repeated
+from rsvlm_cli.tasks.merge import Mosaic
+from rsvlm_cli.tasks.merge import suppress_repeated as suppress
 
 
 def box(label, corners, score):
@@ -10,7 +11,7 @@ def box(label, corners, score):
 
 
 def test_the_best_of_overlapping_boxes_of_one_label_stays_with_its_score():
-    kept = suppress_repeated([box("ship", (0, 0, 10, 10), 0.6), box("ship", (1, 0, 11, 10), 0.9)])
+    kept = suppress([box("ship", (0, 0, 10, 10), 0.6), box("ship", (1, 0, 11, 10), 0.9)], across_labels=True)
     assert kept == [box("ship", (1, 0, 11, 10), 0.9)]
 
 
@@ -20,17 +21,22 @@ def test_a_part_that_a_window_has_cut_off_goes_and_a_neighbour_stays():
         box("ship", (30, 0, 40, 10), 0.8),
         box("ship", (41, 0, 81, 10), 0.7),
     )
-    assert suppress_repeated([part, whole, beside]) == [whole, beside]
+    assert suppress([part, whole, beside], across_labels=True) == [whole, beside]
 
 
 def test_another_label_is_suppressed_only_on_all_but_the_same_box():
     field, track = box("field", (0, 0, 10, 10), 0.9), box("track", (0, 0, 10, 13), 0.5)
-    assert suppress_repeated([field, track]) == [field, track]
-    assert suppress_repeated([field, box("track", (0, 0, 10, 11), 0.5)]) == [field]
+    assert suppress([field, track], across_labels=True) == [field, track]
+    assert suppress([field, box("track", (0, 0, 10, 11), 0.5)], across_labels=True) == [field]
+
+
+def test_phrases_may_name_the_same_thing():
+    boxes = [box("red roof", (0, 0, 10, 10), 0.9), box("building", (0, 0, 10, 10), 0.5)]
+    assert suppress(boxes, across_labels=False) == boxes
 
 
 def test_nothing_comes_of_nothing():
-    assert suppress_repeated([]) == []
+    assert suppress([], across_labels=True) == []
 
 
 def test_one_window_goes_through_the_mosaic_unchanged():
