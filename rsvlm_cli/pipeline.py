@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
+from rsvlm_cli.errors import WindowOutside
 from rsvlm_cli.geo.region import parse_region
 from rsvlm_cli.geo.tiling import window_around
 from rsvlm_cli.results import Answer, Box, Mask, Report
@@ -58,13 +59,21 @@ def classify(path: str, labels: Sequence[str], settings: Settings) -> Report:
 
 
 def describe(path: str, region: str, settings: Settings) -> Report:
-    """Describe a region of a raster."""
+    """Describe a region of a raster.
+
+    Raises:
+        WindowOutside: if the region does not lie in the window that was asked for.
+    """
     with open_scene([path], settings) as scene:
         box_px = parse_region(region, scene.rasters[0])
         if settings.window is None:
             side_px = max(CONTEXT * (box_px[2] - box_px[0]), CONTEXT * (box_px[3] - box_px[1]), scene.model_side_px)
             scene.window_px = window_around(box_px, side_px, scene.rasters[0].width_px, scene.rasters[0].height_px)
         view = scene.look()
+        if min(view.box_frac(box_px)) < 0 or max(view.box_frac(box_px)) > 1:
+            raise WindowOutside(
+                f"{path}: region {region} reaches beyond --window {settings.window} (leave it out)"
+            )
         answered = describe_task.read(view.generate(describe_task.request(scene.dialect, view.box_frac(box_px))))
         return scene.report("describe", [answered, Box(label=answered.text, box_px=box_px)])
 

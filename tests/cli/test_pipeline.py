@@ -5,7 +5,7 @@ import pytest
 import rasterio
 
 from rsvlm_cli import pipeline, scene
-from rsvlm_cli.errors import InputError
+from rsvlm_cli.errors import InputError, WindowOutside
 from rsvlm_cli.results import Box
 from rsvlm_cli.scene import Settings
 from rsvlm_cli.tasks.dialect import NANO
@@ -147,6 +147,12 @@ def test_a_small_region_is_described_within_its_surroundings(here, fake_engine):
     assert report.sources[0].window_px == (160, 175, 280, 295)
     assert "what is [33, 38, 67, 62]?" in engine.calls[0]["prompt"]
     assert report.results[1] == Box(label="a roof", box_px=(200, 220, 240, 250))
+
+
+def test_a_region_beyond_the_window_is_refused(here, fake_engine):
+    fake_engine()
+    with pytest.raises(WindowOutside, match="beyond --window"):
+        pipeline.describe("scene.tif", "200,220,240,250", Settings(window="0,0,210,300"))
 
 
 @pytest.mark.parametrize(
