@@ -33,7 +33,9 @@ class Graphs:
         # What is beyond seqlens_k must not matter, so it is not zero.
         return {name: np.full(shape, 9, np.float32) for name in names}
 
-    def call(self, embeds: np.ndarray, expert: list[int], lengths: list[int], cache: dict[str, np.ndarray]) -> np.ndarray:
+    def call(
+        self, embeds: np.ndarray, expert: list[int], lengths: list[int], cache: dict[str, np.ndarray]
+    ) -> np.ndarray:
         """Feed ``(B, T, D)``; ``lengths`` are the tokens in the cache afterwards. Returns ``(B, vocab)``."""
         inputs = {
             "inputs_embeds": embeds,
@@ -69,7 +71,9 @@ def test_node_names_follow_the_law(graphs):
             assert NODE_NAME.fullmatch(node.name), node.name
             assert re.fullmatch(rf"{node.op_type}(_\d+)?", node.name.rpartition("/")[2])
     quantised = "MatMulNBits" if graphs.layout.embedding.scheme != "float32" else "MatMul"
-    assert {f"/decoder/layers.2/attention/q_proj/{quantised}", "/decoder/layers.0/attention/GroupQueryAttention"} <= {*names}
+    assert {f"/decoder/layers.2/attention/q_proj/{quantised}", "/decoder/layers.0/attention/GroupQueryAttention"} <= {
+        *names
+    }
 
 
 def test_every_weight_lies_aligned_in_the_external_file(graphs):

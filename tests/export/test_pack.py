@@ -1,0 +1,166 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models
+
+from export.pack import write_bundle
+from export.quantise import ProfileName, make_profile
+from model.checkpoint import load_checkpoint, save_checkpoint
+from rsvlm_cli.errors import BundleCorrupt, BundleError, OutputExists
+from rsvlm_cli.runtime.bundle import DECODER, VISION, read_bundle, verify_bundle
+from rsvlm_cli.runtime.decoder import Decoder
+from rsvlm_cli.runtime.embedding import TokenEmbedding
+from rsvlm_cli.runtime.int4 import BlockScheme, dequantise_rows, quantise_rows
+from rsvlm_cli.runtime.sessions import open_session
+from rsvlm_cli.tasks.dialect import NANO, Dialect
+from tests.export.conftest import CARD, CONFIG, random_model
+
+INT8 = make_profile(ProfileName.INT8)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, checkpoint_folder):
+    return write_bundle(checkpoint_folder, tmp_path_factory.mktemp("bundles") / "tiny", INT8).bundle
+
+
+@pytest.fixture
+def copy(tmp_path, checkpoint_folder):
+    return shutil.copytree(checkpoint_folder, tmp_path / "copy")
+
+
+def test_a_bundle_is_verified_and_a_flipped_byte_is_found(tmp_path, bundle):
+    verify_bundle(bundle)
+    shutil.copytree(bundle.path, tmp_path / "altered")
+    weights = tmp_path / "altered" / "decoder.bin"
+    content = bytearray(weights.read_bytes())
+    content[5000] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(BundleCorrupt, match=r"decoder\.bin"):
+        verify_bundle(dataclasses.replace(bundle, path=tmp_path / "altered"))
+
+
+def test_the_manifest_says_what_was_packed(bundle):
+    manifest = read_bundle(bundle.path).manifest
+    assert (manifest.name, manifest.licence, manifest.stop_tokens) == ("tiny", "CC-BY-4.0", ("<|im_end|>",))
+    assert (manifest.classes, manifest.max_context) == (CARD["classes"], 256)
+    assert (manifest.image.size, manifest.image.tokens) == ((32, 32), 17)
+    assert dataclasses.astuple(manifest.decoder) == (3, 96, 8, 2, 16, 432, 3)
+    assert manifest.quantisation["profile"] == "int8"
+    assert manifest.quantisation["experts"] == manifest.quantisation["vision"] == "int8 b32"
+    assert Dialect.from_json(manifest.dialect) == NANO
+    assert set(manifest.files) == {"vision.onnx", "vision.bin", "decoder.onnx", "decoder.bin", "tokenizer.json"}
+
+
+@pytest.mark.parametrize("profile", [make_profile(ProfileName.FP32), INT8], ids=lambda profile: profile.name)
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_engine_finds_the_token_embedding_where_the_manifest_says(tmp_path, checkpoint_folder, profile, tied):
+    config = dataclasses.replace(CONFIG, decoder=dataclasses.replace(CONFIG.decoder, tie_embeddings=tied))
+    model = random_model(config, seed=5)
+    folder = shutil.copytree(checkpoint_folder, tmp_path / "checkpoint")
+    save_checkpoint(model, folder)
+    bundle = write_bundle(folder, tmp_path / "bundle", profile).bundle
+    table = model.decoder.embed_tokens.weight.detach().numpy()
+    if profile.embedding:
+        table = dequantise_rows(quantise_rows(table, BlockScheme(bits=8, block=32)))
+    ids = np.array([0, 431, 7, 7])
+    np.testing.assert_array_equal(TokenEmbedding(bundle).rows(ids), table[ids])
+    assert bundle.manifest.embedding.tied is tied
+
+
+def test_the_engines_sessions_answer_from_a_packed_bundle_as_torch_does(bundle, checkpoint_folder):
+    model, manifest = load_checkpoint(checkpoint_folder), bundle.manifest
+    pixels = np.random.default_rng(0).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
+    features = open_session(bundle.path / VISION, manifest.ops, "cpu", 1).run(None, {"pixel_values": pixels})[0]
+    decoder = Decoder(open_session(bundle.path / DECODER, manifest.ops, "cpu", 1), manifest.decoder, 256, "cpu")
+    decoder.keep_prefix([], 2)
+    logits = decoder.feed(range(17), features[0])
+    with torch.no_grad():
+        embeds = model.encode_images(torch.from_numpy(pixels))
+        reference = model.decoder.lm_head(model.decoder(embeds, torch.tensor([2])))[0, -1].numpy()
+    assert np.linalg.norm(logits - reference) / np.linalg.norm(reference) < 0.06
+
+
+def test_quantisation_is_reported_for_every_matrix(tmp_path, checkpoint_folder):
+    errors = write_bundle(checkpoint_folder, tmp_path / "b", make_profile(ProfileName.INT4)).errors
+    by_name = {error.name: error for error in errors}
+    # Stem convolutions 1 + (1 + 2) + (1 + 4), blocks of six, projector, q k v o and two stacks a layer, the embedding.
+    assert len(errors) == len(by_name) == 9 + 2 * 6 + 2 + 3 * 6 + 1
+    assert {e.scheme for e in errors if ".experts." in e.name} == {"int4 b32"}
+    assert all(0.04 < e.relative < 0.15 for e in errors if e.scheme.startswith("int4"))
+    assert all(0.001 < e.relative < 0.02 for e in errors if e.scheme.startswith("int8"))
+
+
+def test_a_bundle_is_replaced_only_when_asked(tmp_path, checkpoint_folder):
+    out = tmp_path / "b"
+    first = write_bundle(checkpoint_folder, out, INT8).bundle
+    with pytest.raises(OutputExists, match="--overwrite"):
+        write_bundle(checkpoint_folder, out, INT8)
+    assert read_bundle(out) == first
+    write_bundle(checkpoint_folder, out, make_profile(ProfileName.INT4), overwrite=True)
+    assert read_bundle(out).manifest.quantisation["profile"] == "int4"
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, checkpoint_folder):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.tif").write_bytes(b"precious")
+    with pytest.raises(OutputExists, match="no bundle"):
+        write_bundle(checkpoint_folder, tmp_path / "photos", INT8, overwrite=True)
+    assert (tmp_path / "photos" / "one.tif").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", None, r"no tokenizer\.json"),
+        ("card.json", None, r"no card\.json"),
+        ("card.json", "{", "no JSON"),
+        ("card.json", json.dumps(CARD | {"colour": "red"}), "colour"),
+        ("card.json", json.dumps(CARD | {"stop_tokens": ["<|never|>"]}), r"stop token '<\|never\|>'"),
+        ("dialect.json", "{}", "not a dialect"),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_leaves_nothing_behind(tmp_path, copy, name, content, message):
+    (copy / name).unlink()
+    if content is not None:
+        (copy / name).write_text(content)
+    with pytest.raises(BundleError, match=message):
+        write_bundle(copy, tmp_path / "out" / "b", INT8)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_tokenizer_that_knows_more_than_the_model_is_refused(tmp_path, copy):
+    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["zzz"] = 9999
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(BundleError, match="token ids up to 9999, the model has 432"):
+        write_bundle(copy, tmp_path / "b", INT8)
+
+
+def test_an_interrupted_export_leaves_the_old_bundle_alone(tmp_path, checkpoint_folder, monkeypatch):
+    out = tmp_path / "b"
+    first = write_bundle(checkpoint_folder, out, INT8).bundle
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.pack.write_decoder", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(checkpoint_folder, out, INT8, overwrite=True)
+    verify_bundle(read_bundle(out))
+    assert read_bundle(out) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_released_checkpoint_becomes_a_bundle_with_its_tokenizer_alone(tmp_path, released_folder):
+    folder = shutil.copytree(released_folder, tmp_path / "released")
+    tokenizer = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    tokenizer.add_special_tokens(["<|im_end|>", "<|endoftext|>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    manifest = write_bundle(folder, tmp_path / "b", make_profile(ProfileName.INT4)).bundle.manifest
+    assert (manifest.family, manifest.repetition_penalty, manifest.image.tokens) == ("rsunivlm", 1.1, 730)
+    assert manifest.dialect["mask_style"] == "runs"
