@@ -7,11 +7,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from xml.etree.ElementTree import ParseError
 
 from rich.console import Console
 from rich.table import Table
 
-from rsvlm_cli.errors import RsvlmError
+from rsvlm_cli.errors import InputError, RsvlmError
 from train.data.convert import SOURCES
 from train.data.convert.source import PreparedSet, Source
 from train.data.records import Record, read_records, write_records
@@ -37,7 +38,12 @@ def prepare_set(source: Source, root: Path, out: Path) -> Path:
     target, part = out / source.name, out / f".{source.name}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    write_records(part, source.convert(root / source.folder, PreparedSet(source, part)))
+    folder = root / source.folder
+    try:
+        write_records(part, source.convert(folder, PreparedSet(source, part)))
+    except (OSError, KeyError, ValueError, ParseError) as error:
+        layout = source.convert.__module__.replace(".", "/")
+        raise InputError(f"{folder}: {error!r}, wanted the set's own layout (see {layout}.py)") from error
     shutil.rmtree(target, ignore_errors=True)
     part.rename(target)
     return target
@@ -90,14 +96,14 @@ def labels_of(records: Sequence[Record]) -> list[str]:
     return sorted(words | {record.scene for record in records if record.scene})
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m train.data.prepare", description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder that holds core/ and research-only/")
     parser.add_argument("--out", type=Path, required=True, help="folder for the prepared sets")
     parser.add_argument("--only", nargs="+", choices=sorted(SOURCES), metavar="NAME", help="these sets alone")
     parser.add_argument("--core-only", action="store_true", help="leave out sets with research-only terms")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     logging.basicConfig(format="%(message)s")
     wanted = [source for source in SOURCES.values() if not arguments.only or source.name in arguments.only]
     if arguments.core_only:

@@ -40,7 +40,7 @@ def read_drawn_mask(path: Path) -> np.ndarray:
         ``(H, W)`` bool.
     """
     with Image.open(path) as image:
-        return (np.asarray(image.convert("RGB")) > 127).any(axis=2)
+        return np.asarray(image.convert("RGB")).max(axis=2) > 127
 
 
 def read_rgb(path: Path) -> np.ndarray:
