@@ -150,6 +150,8 @@ class BoxList:
             return self._digit(n_closed, numbers, text, char)
         if text[-1:].isdigit():
             number = int(text.lstrip("[, "))
+            if number < self._low(numbers):
+                return None  # "8" may still become 88; it may not stay 8
             if len(numbers) < 3 and char == ",":
                 return (n_closed, (*numbers, number), ",")
             return (n_closed + 1, (), "]") if len(numbers) == 3 and char == "]" else None
@@ -171,10 +173,13 @@ class BoxList:
         digits = text[len(lead) :] + char
         if len(digits) > 1 and digits[0] == "0":
             return None
-        # A second corner lies beyond the first; a first corner leaves room for a second.
-        low = numbers[len(numbers) - 2] + 1 if len(numbers) >= 2 else 0
+        # A first corner leaves room for a second.
         high = self.scale if len(numbers) >= 2 else self.scale - 1
-        return (n_closed, numbers, lead + digits) if _reaches(digits, low, high) else None
+        return (n_closed, numbers, lead + digits) if _reaches(digits, self._low(numbers), high) else None
+
+    def _low(self, numbers: tuple[int, ...]) -> int:
+        """Return the least value of the next number: a second corner lies beyond the first."""
+        return numbers[len(numbers) - 2] + 1 if len(numbers) >= 2 else 0
 
     def _none_prefixes(self) -> set[str]:
         word = self.no_boxes or ""

@@ -1,11 +1,13 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rsvlm_cli.errors import ReplyMalformed
 from rsvlm_cli.tasks import ground
 from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, Granularity
-from rsvlm_cli.tasks.grammar import matches
+from rsvlm_cli.tasks.grammar import BoxList, matches, parse_boxes
 from tests.fake_engine import FakeReply, FakeStep, spell
 
 
@@ -55,3 +57,26 @@ def test_a_cut_reply_keeps_the_whole_boxes():
 def test_text_that_is_no_box_is_malformed():
     with pytest.raises(ReplyMalformed, match="no list of boxes"):
         ground.read(NANO, "ship", spell("over there"))
+
+
+@given(st.lists(st.integers(0, 20), min_size=4, max_size=4))
+def test_the_grammar_takes_a_box_exactly_where_its_corners_are_in_order(numbers):
+    x1, y1, x2, y2 = numbers
+    grammar = BoxList(scale=20, no_boxes="none")
+    assert matches(grammar, f"[{x1}, {y1}, {x2}, {y2}]") is (x1 < x2 and y1 < y2)
+
+
+@given(st.data())
+def test_from_every_state_of_the_box_grammar_a_whole_reply_is_within_reach(data):
+    grammar = BoxList(scale=20, no_boxes="none", max_boxes=2)
+    state, text = grammar.start(), b""
+    while not (grammar.accepts(state) and data.draw(st.booleans())):
+        following = [byte for byte in range(128) if grammar.step(state, byte) is not None]
+        assert following or grammar.accepts(state), text
+        if not following:
+            break
+        byte = data.draw(st.sampled_from(following))
+        state, text = grammar.step(state, byte), text + bytes([byte])
+    for x1, y1, x2, y2 in parse_boxes(text.decode(), 20, "none"):
+        assert 0 <= x1 < x2 <= 1
+        assert 0 <= y1 < y2 <= 1
