@@ -1,0 +1,55 @@
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rsvlm_cli.errors import BundleError
+from rsvlm_cli.runtime.bundle import Bundle
+from rsvlm_cli.runtime.engine import Engine
+from rsvlm_cli.runtime.sessions import choose_device, count_cores, ort
+
+
+def test_a_device_that_is_not_there_is_said_in_one_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with caplog.at_level(logging.WARNING):
+        assert choose_device("auto") == "cpu"
+        assert not caplog.records
+        assert choose_device("cuda") == "cpu"
+    (record,) = caplog.records
+    assert "no CUDA" in record.message
+    assert "\n" not in record.message
+
+
+def test_cuda_is_taken_where_it_is_there_unless_the_cpu_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    assert choose_device("auto") == choose_device("cuda") == "cuda"
+    assert choose_device("cpu") == "cpu"
+
+
+def test_at_least_one_core_is_counted() -> None:
+    assert count_cores() >= 1
+
+
+def test_unknown_operators_are_named(bundle: Bundle, picture: np.ndarray) -> None:
+    needs = replace(bundle, manifest=replace(bundle.manifest, ops={"com.microsoft": 1, "somewhere.else": 3}))
+    with pytest.raises(BundleError, match=r"operators somewhere\.else version 3"):
+        Engine(needs).encode_images([picture])
+
+
+def test_stock_operators_need_no_library(bundle: Bundle, picture: np.ndarray) -> None:
+    stock = replace(bundle, manifest=replace(bundle.manifest, ops={"com.microsoft": 1}))
+    assert len(Engine(stock).encode_images([picture])) == 1
+
+
+def test_a_graph_that_is_none_is_one_line(
+    bundle_copy: Bundle, picture: np.ndarray, capfd: pytest.CaptureFixture
+) -> None:
+    Path(bundle_copy.path / "vision.onnx").write_bytes(b"no graph")
+    with pytest.raises(BundleError, match=r"vision\.onnx: ONNX Runtime .* cannot open it") as error:
+        Engine(bundle_copy).encode_images([picture])
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
