@@ -43,4 +43,5 @@ def detect_change(
         lambda _: with_progress(lambda progress: pipeline.detect_change(before, after, labels, settings, progress)),
         [before],
         out.targets(read),
+        masks=True,
     )

@@ -42,4 +42,5 @@ def segment(
         lambda raster: with_progress(lambda progress: pipeline.segment(raster, labels, settings, progress)),
         rasters,
         out.targets(read),
+        masks=True,
     )

@@ -25,7 +25,8 @@ from rsvlm_cli.results import Mask, Report
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".geojson", ".gpkg", ".json", ".jsonl", ".tif", ".tiff", ".png", ".txt")
+MASK_SUFFIXES = (".tif", ".tiff")
+SUFFIXES = (".geojson", ".gpkg", ".json", ".jsonl", ".png", ".txt", *MASK_SUFFIXES)
 STEM = "{stem}"
 
 
@@ -57,8 +58,8 @@ class Targets:
         paths = [path and Path(str(path).replace(STEM, Path(raster).stem)) for path in (self.out, self.preview)]
         return replace(self, out=paths[0], preview=paths[1])
 
-    def check(self, rasters: Sequence[str]) -> None:
-        """Refuse what cannot be written before any work is done.
+    def check(self, rasters: Sequence[str], *, masks: bool) -> None:
+        """Refuse what cannot be written before any work is done; ``masks`` says whether the task makes one.
 
         Raises:
             UsageError: if options do not fit together.
@@ -71,6 +72,8 @@ class Targets:
             raise UsageError(f"--json is one object, found {len(rasters)} rasters; wanted --jsonl")
         if self.out is not None and self.out.suffix.lower() not in SUFFIXES:
             raise UsageError(f"--out {self.out}: wanted a name that ends with {', '.join(SUFFIXES)}")
+        if self.out is not None and self.out.suffix.lower() in MASK_SUFFIXES and not masks:
+            raise UsageError(f"--out {self.out}: this task makes no mask (write .gpkg, .geojson or .json)")
         if self.preview is not None and self.preview.suffix.lower() != ".png":
             raise UsageError(f"--preview {self.preview}: wanted a name that ends with .png")
         shared = [
@@ -90,15 +93,21 @@ class Targets:
                 require_lonlat(raster)
 
 
-def deliver(work: Callable[[str], Report], rasters: Sequence[str], targets: Targets) -> None:
+def deliver(work: Callable[[str], Report], rasters: Sequence[str], targets: Targets, *, masks: bool = False) -> None:
     """Run ``work`` on each raster and send its report where it belongs, as soon as it is there.
+
+    Args:
+        work: makes a raster's report.
+        rasters: as the user named them.
+        targets: where reports go.
+        masks: whether the reports hold a mask.
 
     Raises:
         BatchError: if some of several rasters failed; the others are done.
         ReplyTruncated: if a reply ran out of budget; what there is of it has been written.
         RsvlmError: of the only raster, as it came.
     """
-    targets.check(rasters)
+    targets.check(rasters, masks=masks)
     failed, truncated = 0, False
     with ExitStack() as stack:
         lines = _open_lines(stack, targets)
@@ -140,7 +149,6 @@ def write_file(path: Path, report: Report, targets: Targets) -> None:
     """Write a report as the file's suffix tells.
 
     Raises:
-        UsageError: if the report has nothing that such a file holds.
         InputError: if it cannot be written.
     """
     suffix = path.suffix.lower()
@@ -159,11 +167,9 @@ def write_file(path: Path, report: Report, targets: Targets) -> None:
         with replaced_file(path, overwrite=targets.overwrite) as part:
             draw_overlay(report, read_pictures(report, targets)).save(part)
     else:
-        masks = [result for result in report.results if isinstance(result, Mask)]
-        if not masks:
-            raise UsageError(f"{path}: {report.task} makes no mask (write .gpkg, .geojson or .json)")
+        mask = next(result for result in report.results if isinstance(result, Mask))
         provenance = {"task": report.task, "model": report.model[0], "model_sha256": report.model[1]}
-        write_mask(path, masks[0], report.sources[0], overwrite=targets.overwrite, provenance=provenance)
+        write_mask(path, mask, report.sources[0], overwrite=targets.overwrite, provenance=provenance)
     logger.info("wrote %s", path)
 
 
