@@ -194,6 +194,7 @@ def make_bundle(
     tokenizer: Tokenizer | None = None,
     scheme: str | BlockScheme = "float32",
     repetition_penalty: float = 1.0,
+    padding: int = 0,
 ) -> Bundle:
     """Write a bundle with random weights into a new folder.
 
@@ -204,11 +205,12 @@ def make_bundle(
         tokenizer: a byte-level BPE; by default `make_tokenizer`.
         scheme: how the token embedding is stored.
         repetition_penalty: the manifest's.
+        padding: rows of embedding and head beyond the tokenizer's tokens.
     """
     size, tokenizer = size or BundleSize(), tokenizer or make_tokenizer()
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
-    vocab = tokenizer.get_vocab_size()
+    vocab = tokenizer.get_vocab_size() + padding
     embedding = rng.normal(size=(vocab, size.hidden)).astype(np.float32)
     tokenizer.save(str(folder / "tokenizer.json"))
     write_vision(folder / "vision.onnx", size, rng)

@@ -82,7 +82,9 @@ class Decoder:
         binding.bind_output("logits")
         self._session.run_with_iobinding(binding)
         self._keys.extend(keys)
-        logits: np.ndarray = binding.get_outputs()[-1].numpy()[0, 0]
+        # An OrtValue's array is a view that does not keep it alive: copied before the value goes.
+        output = binding.get_outputs()[-1]
+        logits: np.ndarray = output.numpy()[0, 0].copy()
         return logits
 
     def _reserve(self, length: int) -> None:
@@ -93,10 +95,9 @@ class Decoder:
         wanted = max(length, self._n_slots * 3 // 2)
         self._n_slots = min(-(-wanted // SLOTS_STEP) * SLOTS_STEP, max(self._max_context, length))
         spec, held = self._spec, len(self._keys)
-        old = [buffer.numpy()[:, :, :held] for buffer in self._buffers] if held else [None] * len(self._caches)
-        self._buffers = []
-        for values in old:
+        old, self._buffers = self._buffers, []
+        for i in range(len(self._caches)):
             room = np.zeros((1, spec.kv_heads, self._n_slots, spec.head_dim), np.float32)
-            if values is not None:
-                room[:, :, :held] = values
+            if held:
+                room[:, :, :held] = old[i].numpy()[:, :, :held]
             self._buffers.append(ort.OrtValue.ortvalue_from_numpy(room, self._device, 0))

@@ -104,7 +104,7 @@ def unpack(packed: np.ndarray, bits: int, n: int) -> np.ndarray:
     if bits == 8:
         return packed[..., :n]
     nibbles = np.stack([packed & 0x0F, packed >> 4], axis=-1)
-    return nibbles.reshape(*packed.shape[:-1], -1)[..., :n]
+    return nibbles.reshape(*packed.shape[:-1], 2 * packed.shape[-1])[..., :n]
 
 
 def quantise_rows(weights: np.ndarray, scheme: BlockScheme, *, symmetric: bool = True) -> QuantisedRows:
@@ -157,5 +157,5 @@ def dequantise_rows(rows: QuantisedRows) -> np.ndarray:
         zeros = unpack(rows.zero_points, scheme.bits, n_blocks)[..., None].astype(np.float32)
     integers = unpack(rows.packed, scheme.bits, scheme.block).astype(np.float32)
     weights = (integers - zeros) * rows.scales[..., None]
-    flat: np.ndarray = weights.reshape(n_rows, -1)[:, : rows.n_columns]
+    flat: np.ndarray = weights.reshape(n_rows, n_blocks * scheme.block)[:, : rows.n_columns]
     return flat

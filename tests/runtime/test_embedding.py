@@ -37,6 +37,11 @@ def test_quantised_rows_are_those_of_the_whole_table(bundle_copy: Bundle, table:
     assert np.array_equal(embedding.rows(ids), dequantise_rows(quantise_rows(table, scheme))[ids])
 
 
+@pytest.mark.parametrize("scheme", ["float16", BlockScheme(bits=4, block=32)], ids=str)
+def test_no_ids_give_no_rows(bundle_copy: Bundle, table: np.ndarray, scheme: str | BlockScheme) -> None:
+    assert open_table(bundle_copy, Path("table.bin"), table, scheme).rows(np.empty(0, np.int64)).shape == (0, 72)
+
+
 def test_stored_zero_points_are_read(bundle_copy: Bundle, table: np.ndarray) -> None:
     scheme = BlockScheme(bits=4, block=32)
     rows = quantise_rows(table, scheme, symmetric=False)
