@@ -71,9 +71,7 @@ def describe(path: str, region: str, settings: Settings) -> Report:
             scene.window_px = window_around(box_px, side_px, scene.rasters[0].width_px, scene.rasters[0].height_px)
         view = scene.look()
         if min(view.box_frac(box_px)) < 0 or max(view.box_frac(box_px)) > 1:
-            raise WindowOutside(
-                f"{path}: region {region} reaches beyond --window {settings.window} (leave it out)"
-            )
+            raise WindowOutside(f"{path}: region {region} reaches beyond --window {settings.window} (leave it out)")
         answered = describe_task.read(view.generate(describe_task.request(scene.dialect, view.box_frac(box_px))))
         return scene.report("describe", [answered, Box(label=answered.text, box_px=box_px)])
 
