@@ -55,8 +55,8 @@ def make_profile(
     """Return a profile.
 
     What the name narrows is the experts, which are most of the bytes. Attention, token embedding, output head and
-    vision tower keep 8 bits in every quantised profile: attention at 4 bits alone is off by more than all experts at 4 bits
-    (docs/adr/0004 has the figures). ``dynamic`` vision is up to twice as fast and less exact.
+    vision tower keep 8 bits in every quantised profile: attention at 4 bits alone is off by more than
+    all experts at 4 bits (docs/adr/0004 has the figures). ``dynamic`` vision is up to twice as fast and less exact.
 
     Args:
         name: width of the experts.
