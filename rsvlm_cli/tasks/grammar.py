@@ -17,12 +17,13 @@ the set of admissible tokens for each state. A reply that the automaton does not
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from rsvlm_cli.errors import ReplyMalformed
+from rsvlm_cli.errors import ReplyMalformed, UsageError
 from rsvlm_cli.tasks.dialect import MaskStyle
 
 BACKGROUND = "others"
@@ -62,7 +63,7 @@ def matches(grammar: Grammar[S], text: str) -> bool:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several fixed texts, all the same length of zero bytes or more."""
+    """One of several fixed texts."""
 
     texts: tuple[str, ...]
 
@@ -271,13 +272,21 @@ class QuadrantMask:
         longer = partial + bytes([byte])
         if longer in _QUADRANT_BYTES:
             return (line, column + 1, b"")
-        return (line, column, longer) if any(q.startswith(longer) for q in _QUADRANT_BYTES) else None
+        return (line, column, longer) if longer in _QUADRANT_STARTS else None
 
     def accepts(self, state: tuple[int, int, bytes]) -> bool:  # noqa: D102
         return state == (self.grid // 2 - 1, self.grid // 2, b"")
 
 
 _QUADRANT_BYTES = frozenset(char.encode() for char in QUADRANTS)
+_QUADRANT_STARTS = frozenset(char[:n] for char in _QUADRANT_BYTES for n in (1, 2))
+
+
+@cache
+def _run_starts(labels: tuple[str, ...], last: str, separator: bytes) -> frozenset[bytes]:
+    """Return every beginning of a run up to its count, the run before having the label ``last``."""
+    runs = [separator + f"{word}*".encode() for word in (BACKGROUND, *labels) if word != last]
+    return frozenset(run[:n] for run in runs for n in range(1, len(run) + 1))
 
 
 @dataclass(frozen=True)
@@ -285,10 +294,22 @@ class RunMask:
     """``grid`` rows of ``label*count`` runs, counts summing to ``grid``, neighbours different.
 
     A state is ``(row, columns left, label of the last run, text since the last run ended)``.
+
+    Raises:
+        UsageError: if a label is the background's or holds what the mask text is made of.
     """
 
     grid: int
     labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.labels:
+            raise UsageError("a mask wants at least one label")
+        for label in self.labels:
+            if not label or label == BACKGROUND or any(part in label for part in ("*", ",", "\n")):
+                raise UsageError(
+                    f"label {label!r} cannot be masked: wanted words without * or comma, not {BACKGROUND!r}"
+                )
 
     def start(self) -> tuple[int, int, str, bytes]:  # noqa: D102
         return (0, self.grid, "", b"")
@@ -300,19 +321,8 @@ class RunMask:
         if star >= 0:
             return self._count(row, left, last, text, star, byte)
         longer = text + bytes([byte])
-        label, separator = longer.rstrip(b"*"), b", " if left < self.grid else b""
-        if len(longer) <= len(separator):
-            return (row, left, last, longer) if separator.startswith(longer) else None
-        if not longer.startswith(separator):
-            return None
-        words = [word.encode() for word in (BACKGROUND, *self.labels) if word != last]
-        word = label[len(separator) :]
-        complete = byte == 0x2A and word in words
-        return (
-            (row, left, last, longer)
-            if complete or any(w.startswith(longer[len(separator) :]) for w in words)
-            else None
-        )
+        starts = _run_starts(self.labels, last, b", " if left < self.grid else b"")
+        return (row, left, last, longer) if longer in starts else None
 
     def accepts(self, state: tuple[int, int, str, bytes]) -> bool:  # noqa: D102
         row, left, _, text = state

@@ -299,7 +299,7 @@ def test_the_bundles_penalty_holds_for_free_text_alone(tmp_path: Path, picture: 
     with_features = [(engine, engine.encode_images([picture])) for engine in (plain, penal)]
     free = [engine.generate(f, PROMPT, 1, max_new_tokens=60).token_ids for engine, f in with_features]
     assert len(set(free[0])) < 60
-    assert len(set(free[1])) == len(free[1]) > 20
+    assert len(set(free[1])) == len(free[1]) >= 20
     masks = [engine.generate(f, PROMPT, 0, grammar=QuadrantMask(12), max_new_tokens=60) for engine, f in with_features]
     assert masks[0].token_ids == masks[1].token_ids
 
