@@ -163,7 +163,7 @@ def read_card(checkpoint: Checkpoint) -> Card:
     try:
         return Card.from_json(_read_json(checkpoint.folder / CARD))
     except TypeError as error:
-        raise BundleError(f"{checkpoint.folder / CARD}: {error} (docs/bundle-format.md names the keys)") from error
+        raise BundleError(f"{checkpoint.folder / CARD}: {error} (export.pack.Card names the keys)") from error
 
 
 def _read_dialect(checkpoint: Checkpoint) -> Dialect:

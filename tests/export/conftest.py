@@ -12,6 +12,7 @@ from model.vlm import VLM
 from rsvlm_cli.tasks.dialect import NANO
 from tests.bundle_factory import make_tokenizer
 
+VOCAB_SIZE = make_tokenizer().get_vocab_size()
 CONFIG = ModelConfig(
     vision=VisionConfig(
         image_size=32,
@@ -25,7 +26,7 @@ CONFIG = ModelConfig(
     ),
     # Heads of 12, which the attention operator cannot turn, and experts of 80, no multiple of a block: both get padded.
     decoder=DecoderConfig(
-        vocab_size=432,
+        vocab_size=VOCAB_SIZE,
         hidden_size=96,
         intermediate_size=80,
         layers=3,

@@ -11,6 +11,7 @@ from export.checkpoint import open_checkpoint
 from export.pack import write_graphs
 from export.quantise import ProfileName, make_profile
 from rsvlm_cli.runtime.bundle import DECODER, VISION
+from tests.export.conftest import VOCAB_SIZE
 
 MAX_CONTEXT = 64
 NODE_NAME = re.compile(r"/(?:[a-z]+[a-z0-9_]*(?:\.\d+)*/)+[A-Z]\w*")
@@ -109,7 +110,7 @@ def test_inputs_and_outputs_are_those_of_the_contract(graphs):
         "total_sequence_length": [],
         **{f"past_key_values.{name}": cache for name in layers},
     }
-    assert shapes(decoder.output) == {"logits": ["B", 1, 432], **{f"present.{name}": cache for name in layers}}
+    assert shapes(decoder.output) == {"logits": ["B", 1, VOCAB_SIZE], **{f"present.{name}": cache for name in layers}}
 
 
 def test_a_batch_of_mixed_experts_and_lengths_equals_its_sequences_one_by_one(graphs, embeds):

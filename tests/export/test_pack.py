@@ -10,14 +10,15 @@ from tokenizers import Tokenizer, models
 from export.pack import write_bundle
 from export.quantise import ProfileName, make_profile
 from model.checkpoint import load_checkpoint, save_checkpoint
+from model.vlm import IMAGE_SLOT
 from rsvlm_cli.errors import BundleCorrupt, BundleError, OutputExists
-from rsvlm_cli.runtime.bundle import DECODER, VISION, read_bundle, verify_bundle
-from rsvlm_cli.runtime.decoder import Decoder
+from rsvlm_cli.runtime.bundle import read_bundle, verify_bundle
 from rsvlm_cli.runtime.embedding import TokenEmbedding
+from rsvlm_cli.runtime.engine import Engine
 from rsvlm_cli.runtime.int4 import BlockScheme, dequantise_rows, quantise_rows
-from rsvlm_cli.runtime.sessions import open_session
-from rsvlm_cli.tasks.dialect import NANO, Dialect
-from tests.export.conftest import CARD, CONFIG, random_model
+from rsvlm_cli.runtime.preprocess import prepare
+from rsvlm_cli.tasks.dialect import NANO, Dialect, PromptKind
+from tests.export.conftest import CARD, CONFIG, VOCAB_SIZE, random_model
 
 INT8 = make_profile(ProfileName.INT8)
 
@@ -48,7 +49,7 @@ def test_the_manifest_says_what_was_packed(bundle):
     assert (manifest.name, manifest.licence, manifest.stop_tokens) == ("tiny", "CC-BY-4.0", ("<|im_end|>",))
     assert (manifest.classes, manifest.max_context) == (CARD["classes"], 256)
     assert (manifest.image.size, manifest.image.tokens) == ((32, 32), 17)
-    assert dataclasses.astuple(manifest.decoder) == (3, 96, 8, 2, 16, 432, 3)
+    assert dataclasses.astuple(manifest.decoder) == (3, 96, 8, 2, 16, VOCAB_SIZE, 3)
     assert manifest.quantisation["profile"] == "int8"
     assert manifest.quantisation["experts"] == manifest.quantisation["vision"] == "int8 b32"
     assert Dialect.from_json(manifest.dialect) == NANO
@@ -66,22 +67,28 @@ def test_the_engine_finds_the_token_embedding_where_the_manifest_says(tmp_path, 
     table = model.decoder.embed_tokens.weight.detach().numpy()
     if profile.embedding:
         table = dequantise_rows(quantise_rows(table, BlockScheme(bits=8, block=32)))
-    ids = np.array([0, 431, 7, 7])
+    ids = np.array([0, VOCAB_SIZE - 1, 7, 7])
     np.testing.assert_array_equal(TokenEmbedding(bundle).rows(ids), table[ids])
     assert bundle.manifest.embedding.tied is tied
 
 
-def test_the_engines_sessions_answer_from_a_packed_bundle_as_torch_does(bundle, checkpoint_folder):
-    model, manifest = load_checkpoint(checkpoint_folder), bundle.manifest
-    pixels = np.random.default_rng(0).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
-    features = open_session(bundle.path / VISION, manifest.ops, "cpu", 1).run(None, {"pixel_values": pixels})[0]
-    decoder = Decoder(open_session(bundle.path / DECODER, manifest.ops, "cpu", 1), manifest.decoder, 256, "cpu")
-    decoder.keep_prefix([], 2)
-    logits = decoder.feed(range(17), features[0])
-    with torch.no_grad():
-        embeds = model.encode_images(torch.from_numpy(pixels))
-        reference = model.decoder.lm_head(model.decoder(embeds, torch.tensor([2])))[0, -1].numpy()
-    assert np.linalg.norm(logits - reference) / np.linalg.norm(reference) < 0.06
+@pytest.mark.parametrize("expert", [0, 1, 2])
+def test_the_engine_says_on_a_packed_bundle_what_torch_says(tmp_path, checkpoint_folder, expert):
+    bundle = write_bundle(checkpoint_folder, tmp_path / "b", make_profile(ProfileName.FP32)).bundle
+    engine = Engine(bundle, device="cpu", threads=1)
+    pictures = [np.random.default_rng(k).integers(0, 256, (40 + k, 70, 3), dtype=np.uint8) for k in range(2)]
+    prompt = NANO.prompt(PromptKind.DESCRIBE_CHANGE, n_images=2)
+    reply = engine.generate(engine.encode_images(pictures), prompt, expert, max_new_tokens=12)
+
+    first, *parts = prompt.split(NANO.image_token)
+    ids = engine.tokenizer.encode(first)
+    for part in parts:
+        ids += [IMAGE_SLOT, *engine.tokenizer.encode(part)]
+    pixels = torch.from_numpy(np.stack([prepare(picture, bundle.manifest.image) for picture in pictures]))
+    greedy, _ = load_checkpoint(checkpoint_folder).generate_greedy(torch.tensor(ids), pixels, expert, 12)
+    assert len(reply.token_ids) > 0
+    assert list(reply.token_ids) == greedy[: len(reply.token_ids)]
+    assert len(reply.token_ids) == 12 or greedy[len(reply.token_ids)] == engine.tokenizer.token_id("<|im_end|>")
 
 
 def test_quantisation_is_reported_for_every_matrix(tmp_path, checkpoint_folder):
@@ -137,7 +144,7 @@ def test_a_tokenizer_that_knows_more_than_the_model_is_refused(tmp_path, copy):
     tokenizer = json.loads((copy / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"]["zzz"] = 9999
     (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(BundleError, match="token ids up to 9999, the model has 432"):
+    with pytest.raises(BundleError, match=f"token ids up to 9999, the model has {VOCAB_SIZE}"):
         write_bundle(copy, tmp_path / "b", INT8)
 
 
