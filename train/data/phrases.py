@@ -22,6 +22,7 @@ NO_CHANGE = (
     "the two images show the same ground without any change",
     "both dates look alike apart from light and season",
 )
+MOBILE = frozenset({"airplane", "ship", "car", "truck", "bus", "minibus", "vehicle"})
 _VERBS = {
     "building": (("built", "constructed", "put up"), ("demolished", "removed", "torn down")),
     "storage tank": (("built", "added"), ("removed", "dismantled")),
@@ -29,7 +30,9 @@ _VERBS = {
     "swimming pool": (("built", "added"), ("removed", "filled in")),
     "tree": (("planted",), ("felled", "removed", "cut down")),
 }
-_PRESENT = {"building", "storage tank", "solar panel", "swimming pool", "tree"}
+_OTHER_VERBS = (("built", "laid out"), ("removed",))
+_AT = ("airport", "airfield", "roundabout", "crossroads", "junction", "site", "solar farm", "sports ground")
+_ON = ("apron", "coast", "shore", "waterfront", "land", "ground", "cropland", "fields")
 
 
 def number(n: int) -> str:
@@ -100,8 +103,8 @@ def change_phrase(rng: np.random.Generator, label: str, n: int, *, appeared: boo
     have, are, appear = ("has", "is", "appears") if n == 1 else ("have", "are", "appear")
     things = counted(label, n, article=bool(rng.integers(2)))
     new = things.split(" ", 1)[0].replace("an", "a") + " new " + things.split(" ", 1)[1]
-    if label in _PRESENT:
-        verb = pick(rng, _VERBS[label][0 if appeared else 1])
+    if label not in MOBILE:
+        verb = pick(rng, _VERBS.get(label, _OTHER_VERBS)[0 if appeared else 1])
         forms = [f"{things} {have} been {verb}", f"{things} {are} {verb}"]
     elif appeared:
         forms = [f"{things} {have} appeared", f"{things} {have} arrived"]
@@ -136,6 +139,21 @@ def counts_of(objects: Sequence[LabelledBox]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
+def listing(rng: np.random.Generator, counts: dict[str, int]) -> str:
+    """Name what is counted, nothing else; ``counts`` may be empty or hold zeros."""
+    things = joined([counted(label, n, article=n == 1) for label, n in counts.items()] or ["open ground"])
+    be = "is" if next(iter(counts.values()), 1) == 1 else "are"
+    openings = (f"there {be}", "the image shows", "an aerial image with", "an aerial view of")
+    return f"{pick(rng, openings)} {things}"
+
+
+def preposition(setting: str) -> str:
+    """Return ``in``, ``at`` or ``on``, as the setting's noun takes it."""
+    if setting.endswith(_AT):
+        return "at"
+    return "on" if setting.endswith(_ON) and not setting.endswith("woodland") else "in"
+
+
 def composition(rng: np.random.Generator, setting: str, crossing: Sequence[str], counts: dict[str, int]) -> str:
     """Describe one image.
 
@@ -155,6 +173,7 @@ def composition(rng: np.random.Generator, setting: str, crossing: Sequence[str],
     if not things:
         return pick(rng, (setting, f"an aerial view of {setting}", f"the image shows {setting}"))
     be = "is" if next(iter(counts.values())) == 1 else "are"
+    at = f"{preposition(setting)} {setting}"
     link = " with " if " by " not in setting else ", with "
-    forms = (f"{setting}{link}{things}", f"{things} in {setting}", f"there {be} {things} in {setting}")
+    forms = (f"{setting}{link}{things}", f"{things} {at}", f"there {be} {things} {at}")
     return pick(rng, (*forms, f"the image shows {setting}{link}{things}"))

@@ -20,6 +20,7 @@ class Radiometry:
         haze: added grey level, 0 to 255.
         gamma: exponent of the normalised grey level.
         saturation: 1 leaves colours as they are, 0 gives grey.
+        dryness: how far green is browned (above 0) or freshened (below 0).
         gradient: change of brightness across the image, ``(per width, per height)``, relative.
         blur_px: standard deviation of the point spread.
         noise: standard deviation of the sensor noise in grey levels.
@@ -31,6 +32,7 @@ class Radiometry:
     haze: float = 0.0
     gamma: float = 1.0
     saturation: float = 1.0
+    dryness: float = 0.0
     gradient: tuple[float, float] = (0.0, 0.0)
     blur_px: float = 0.0
     noise: float = 0.0
@@ -62,6 +64,9 @@ def expose(ground: np.ndarray, light: Radiometry, rng: np.random.Generator) -> n
     ramp_x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :, None] * light.gradient[0]
     ramp_y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None, None] * light.gradient[1]
     image = ground * (1 + ramp_x + ramp_y) * np.array(light.gain, np.float32)
+    if light.dryness:
+        green = np.clip((2 * image[..., 1:2] - image[..., 0:1] - image[..., 2:3]) / 60, 0, 1)
+        image = image + green * light.dryness * np.array([40, 6, -8], np.float32)
     grey = image.mean(axis=2, keepdims=True)
     image = grey + (image - grey) * light.saturation
     image = np.clip(image / 255, 0, 1) ** light.gamma
