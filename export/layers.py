@@ -53,10 +53,10 @@ class LayerWriter:
         inputs = [x, self.vector(f"{module}.weight"), self.vector(f"{module}.bias")]
         return self.graph.op("LayerNormalization", node_path(module), inputs, axis=-1, epsilon=epsilon)
 
-    def linear(self, module: str, x: str, scheme: VisionScheme, *, bias: bool = True) -> str:
-        """Write the linear layer ``module`` as the checkpoint holds it."""
+    def linear(self, module: str, x: str, scheme: VisionScheme) -> str:
+        """Write the linear layer ``module``, bias included, as the checkpoint holds it."""
         weight = self.checkpoint.read(f"{module}.weight")
-        return self.linear_of(module, x, weight, self.checkpoint.read(f"{module}.bias") if bias else None, scheme)
+        return self.linear_of(module, x, weight, self.checkpoint.read(f"{module}.bias"), scheme)
 
     def linear_of(self, module: str, x: str, weight: np.ndarray, bias: np.ndarray | None, scheme: VisionScheme) -> str:
         """Write a linear layer.

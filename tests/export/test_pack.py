@@ -124,6 +124,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, checkpoint_folde
     ("name", "content", "message"),
     [
         ("tokenizer.json", None, r"no tokenizer\.json"),
+        ("tokenizer.json", '{"version": ', r"tokenizer\.json: no JSON"),
         ("card.json", None, r"no card\.json"),
         ("card.json", "{", "no JSON"),
         ("card.json", json.dumps(CARD | {"colour": "red"}), "colour"),
