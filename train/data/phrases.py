@@ -32,7 +32,7 @@ _VERBS = {
 }
 _OTHER_VERBS = (("built", "laid out"), ("removed",))
 _AT = ("airport", "airfield", "roundabout", "crossroads", "junction", "site", "solar farm", "sports ground")
-_ON = ("apron", "coast", "shore", "waterfront", "land", "ground", "cropland", "fields")
+_ON = ("apron", "coast", "shore", "waterfront", " land", "ground", "fields")
 
 
 def number(n: int) -> str:
@@ -151,7 +151,7 @@ def preposition(setting: str) -> str:
     """Return ``in``, ``at`` or ``on``, as the setting's noun takes it."""
     if setting.endswith(_AT):
         return "at"
-    return "on" if setting.endswith(_ON) and not setting.endswith("woodland") else "in"
+    return "on" if setting.endswith(_ON) else "in"
 
 
 def composition(rng: np.random.Generator, setting: str, crossing: Sequence[str], counts: dict[str, int]) -> str:

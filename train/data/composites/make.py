@@ -163,11 +163,12 @@ def _make_pair(rng: np.random.Generator, ground: Ground, made: list[Pasted], nam
         (expose(_with(ground, content), light, rng), light.quality)
         for content, light in zip(contents, lights, strict=True)
     )
-    mask = np.zeros(ground.image.shape[:2], np.uint8)
+    height, width = ground.image.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
     for item in changed:
         mask[outline(mask.shape, item)] = 1
     if changed:
-        where = place_words([item.box_px for item in changed], (mask.shape[1], mask.shape[0]))
+        where = place_words([item.box_px for item in changed], (width, height))
         told = [change_phrase(rng, label, n_changed, appeared=appeared, where=where) for _ in range(2)]
     else:
         told = [pick(rng, NO_CHANGE) for _ in range(2)]

@@ -243,3 +243,26 @@ def roundabout(plan: Plan, centre: np.ndarray, radius_m: float, width_m: float) 
 def tone_of(plan: Plan, cover: str) -> tuple[int, int, int]:
     """Draw one tone of a cover."""
     return plan.tone(COVERS[cover].tones)
+
+
+def say(plan: Plan, *settings: str, needs: tuple[str, ...] = ()) -> None:
+    """Name the setting; without any object of ``needs`` nobody could tell it from open land."""
+    told = not needs or any(thing.label in needs for thing in plan.things)
+    plan.setting = settings[int(plan.rng.integers(len(settings)))] if told else "open land"
+
+
+def somewhere(plan: Plan, margin_px: float = 20) -> np.ndarray:
+    """Draw a point of the image."""
+    return plan.rng.uniform(margin_px, SIZE_PX - margin_px, 2)
+
+
+def strip_of(line: np.ndarray, width: float) -> np.ndarray:
+    """Return the polygon of a line of this width."""
+    steps = np.gradient(line, axis=0)
+    side = (
+        np.stack([-steps[:, 1], steps[:, 0]], axis=1)
+        / np.maximum(np.linalg.norm(steps, axis=1, keepdims=True), 1e-6)
+        * width
+        / 2
+    )
+    return np.concatenate([line + side, (line - side)[::-1]])

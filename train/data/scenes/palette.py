@@ -5,6 +5,8 @@ Colours are 8-bit RGB without light; a cover's tone is a random mix of its ``ton
 
 from dataclasses import dataclass
 
+import numpy as np
+
 RGB = tuple[int, int, int]
 MASK_LABELS = ("building", "road", "vegetation", "water", "unpaved land")
 
@@ -83,3 +85,9 @@ CARS: tuple[RGB, ...] = (
 CROWNS: tuple[RGB, ...] = ((62, 82, 46), (74, 94, 52), (54, 72, 44), (88, 104, 60), (50, 66, 48), (98, 106, 62))
 HULLS: tuple[RGB, ...] = ((226, 226, 222), (200, 200, 198), (128, 62, 52), (72, 80, 92), (150, 150, 148), (60, 66, 70))
 COURTS: tuple[RGB, ...] = ((74, 118, 96), (70, 102, 140), (172, 100, 76), (96, 134, 104), (150, 88, 72))
+
+
+def toned(rgb: RGB, factor: float) -> RGB:
+    """Lighten or darken a colour."""
+    red, green, blue = (int(np.clip(v * factor, 0, 255)) for v in rgb)
+    return red, green, blue

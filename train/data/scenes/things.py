@@ -5,13 +5,8 @@ Sizes in metres become pixels through ``Plan.px``; local coordinates have x alon
 
 import numpy as np
 
-from train.data.scenes.palette import CARS, COURTS, CROWNS, HULLS, RGB, ROOFS
+from train.data.scenes.palette import CARS, CROWNS, HULLS, RGB, ROOFS, toned
 from train.data.scenes.plan import Part, Plan, Point, Thing, disc, rectangle, turned
-
-
-def _toned(rgb: RGB, factor: float) -> RGB:
-    red, green, blue = (int(np.clip(v * factor, 0, 255)) for v in rgb)
-    return red, green, blue
 
 
 def building(
@@ -48,7 +43,7 @@ def _gable(polygon: np.ndarray, roof: RGB, angle: float) -> list[Part]:
     left, right = (a + d) / 2, (b + c) / 2
     upper, lower = np.array([a, b, right, left]), np.array([left, right, c, d])
     ridge = np.array([left, right, right + (c - b) * 0.03, left + (c - b) * 0.03])
-    return [Part(upper, roof, angle - np.pi / 2), Part(lower, roof, angle + np.pi / 2), Part(ridge, _toned(roof, 1.15))]
+    return [Part(upper, roof, angle - np.pi / 2), Part(lower, roof, angle + np.pi / 2), Part(ridge, toned(roof, 1.15))]
 
 
 def _flat_roof(plan: Plan, polygon: np.ndarray, roof: RGB) -> list[Part]:
@@ -57,7 +52,7 @@ def _flat_roof(plan: Plan, polygon: np.ndarray, roof: RGB) -> list[Part]:
     centre = polygon.mean(axis=0)
     span = float(np.linalg.norm(polygon[1] - polygon[0]))
     rim = min(0.12, plan.px(0.8) / max(span, 1.0))
-    parts = [Part(polygon, _toned(roof, 1.12)), Part(centre + (polygon - centre) * (1 - 2 * rim), roof)]
+    parts = [Part(polygon, toned(roof, 1.12)), Part(centre + (polygon - centre) * (1 - 2 * rim), roof)]
     for _ in range(int(rng.integers(0, 5))):
         u, v = rng.uniform(0.15, 0.8, size=2)
         corner = polygon[0] + (polygon[1] - polygon[0]) * u + (polygon[3] - polygon[0]) * v
@@ -71,7 +66,7 @@ def _flat_roof(plan: Plan, polygon: np.ndarray, roof: RGB) -> list[Part]:
             corner + along * plan.px(2.5) + across * plan.px(2),
             corner + across * plan.px(2),
         ]
-        parts.append(Part(np.array(box), _toned(roof, float(rng.choice([0.72, 0.85, 1.25])))))
+        parts.append(Part(np.array(box), toned(roof, float(rng.choice([0.72, 0.85, 1.25])))))
     return parts
 
 
@@ -85,13 +80,13 @@ def tree(plan: Plan, centre: Point, radius_m: float, *, label: str | None = "tre
     outline = rim + np.asarray(centre, float)
     rgb = tone or plan.tone(CROWNS)
     parts = [
-        Part(outline, _toned(rgb, 0.72)),
+        Part(outline, toned(rgb, 0.72)),
         Part(rim * 0.74 + np.asarray(centre, float), rgb, lift=radius * 0.16),
-        Part(rim[::-1] * -0.42 + np.asarray(centre, float), _toned(rgb, 1.22), lift=radius * 0.3),
+        Part(rim[::-1] * -0.42 + np.asarray(centre, float), toned(rgb, 1.22), lift=radius * 0.3),
     ]
     for _ in range(int(min(12, radius / 2)) if radius > 5 else 0):
         spot = rng.normal(0, 0.42, size=2) * radius + centre
-        parts.append(Part(disc(radius * 0.16, 6) + spot, _toned(rgb, float(rng.uniform(0.7, 1.35)))))
+        parts.append(Part(disc(radius * 0.16, 6) + spot, toned(rgb, float(rng.uniform(0.7, 1.35)))))
     return Thing(
         label=label,
         footprint=(outline,),
@@ -120,11 +115,11 @@ def car(plan: Plan, centre: Point, angle: float, *, host: str = "") -> Thing:
             (-x, y * 0.8),
         ]
     )
-    glass = _toned((48, 54, 62), 1.0)
+    glass = toned((48, 54, 62), 1.0)
     local = [
         (body, paint),
         (rectangle(length * 0.52, width * 0.84, -length * 0.06), glass),
-        (rectangle(length * 0.30, width * 0.80, -length * 0.07), _toned(paint, 1.08)),
+        (rectangle(length * 0.30, width * 0.80, -length * 0.07), toned(paint, 1.08)),
     ]
     parts = tuple(Part(turned(points, centre, angle), rgb) for points, rgb in local)
     return Thing(label="car", footprint=(parts[0].polygon,), parts=parts, height_px=plan.px(1.4), tag=f"car:{host}")
@@ -177,8 +172,8 @@ def airplane(plan: Plan, centre: Point, angle: float, length_m: float) -> Thing:
     spine = rectangle(length * 0.86, body * 0.28, -length * 0.02)
     fin = rectangle(length * 0.14, body * 0.14, -length * 0.42)
     tail_paint = plan.tone(((60, 80, 140), (170, 50, 46), (200, 204, 208), (70, 120, 110)))
-    painted = [(p, _toned(paint, 0.93)) for p in surfaces] + [(p, _toned(paint, 0.72)) for p in engines]
-    painted += [(fuselage, paint), (spine, _toned(paint, 1.06)), (fin, tail_paint)]
+    painted = [(p, toned(paint, 0.93)) for p in surfaces] + [(p, toned(paint, 0.72)) for p in engines]
+    painted += [(fuselage, paint), (spine, toned(paint, 1.06)), (fin, tail_paint)]
     return Thing(
         label="airplane",
         footprint=tuple(turned(p, centre, angle) for p in outline),
@@ -213,7 +208,7 @@ def ship(plan: Plan, centre: Point, angle: float, length_m: float) -> Thing:
         if length_m > 40
         else plan.tone(((232, 232, 228), (214, 216, 216)))
     )
-    local: list[tuple[np.ndarray, RGB]] = [(hull, paint), (hull * 0.86, _toned(paint, 0.85 if length_m > 40 else 0.94))]
+    local: list[tuple[np.ndarray, RGB]] = [(hull, paint), (hull * 0.86, toned(paint, 0.85 if length_m > 40 else 0.94))]
     if length_m > 40:
         local.append((rectangle(length * 0.13, width * 0.84, -x * 0.74), (230, 230, 226)))
         cargo = ((150, 70, 50), (60, 90, 130), (170, 150, 90), (96, 110, 100), (186, 186, 182))
@@ -243,12 +238,12 @@ def storage_tank(plan: Plan, centre: Point, radius_m: float, rgb: RGB) -> Thing:
     at = np.asarray(centre, float)
     sunk = plan.rng.random() < 0.5
     parts = [
-        Part(disc(radius, 28) + at, _toned(rgb, 1.06)),
-        Part(disc(radius * 0.92, 28) + at, _toned(rgb, 0.66 if sunk else 0.95)),
+        Part(disc(radius, 28) + at, toned(rgb, 1.06)),
+        Part(disc(radius * 0.92, 28) + at, toned(rgb, 0.66 if sunk else 0.95)),
     ]
-    parts.append(Part(disc(radius * 0.8, 24) + at, _toned(rgb, 0.98), lift=-radius * 0.1 if sunk else radius * 0.06))
+    parts.append(Part(disc(radius * 0.8, 24) + at, toned(rgb, 0.98), lift=-radius * 0.1 if sunk else radius * 0.06))
     for dx, dy in plan.rng.uniform(-0.4, 0.4, size=(2, 2)):
-        parts.append(Part(disc(max(radius * 0.07, 0.5), 6) + at + (dx * radius, dy * radius), _toned(rgb, 0.75)))
+        parts.append(Part(disc(max(radius * 0.07, 0.5), 6) + at + (dx * radius, dy * radius), toned(rgb, 0.75)))
     return Thing(
         label="storage tank",
         footprint=(parts[0].polygon,),
@@ -269,7 +264,7 @@ def swimming_pool(plan: Plan, centre: Point, angle: float, size_m: tuple[float, 
     local = [
         (shape, (206, 200, 188)),
         (shape * rim, water),
-        (shape * (rim * 0.7) + (length * 0.05, 0), _toned(water, 0.93)),
+        (shape * (rim * 0.7) + (length * 0.05, 0), toned(water, 0.93)),
     ]
     parts = tuple(Part(turned(points, centre, angle), rgb) for points, rgb in local)
     return Thing(label="swimming pool", footprint=(parts[0].polygon,), parts=parts, mask="water", tag="swimming pool")
@@ -279,7 +274,7 @@ def solar_array(plan: Plan, centre: Point, angle: float, size_m: tuple[float, fl
     """One table of solar modules: dark rows with the grid of module edges."""
     length, width = (plan.px(v) for v in size_m)
     blue = plan.tone(((38, 50, 84), (50, 60, 92), (34, 40, 62), (60, 72, 104)))
-    local = [(rectangle(length, width), _toned(blue, 1.5))]
+    local = [(rectangle(length, width), toned(blue, 1.5))]
     columns, rows = max(1, round(size_m[0] / 4)), max(1, round(size_m[1] / 2))
     for i in range(columns):
         for j in range(rows):
@@ -301,9 +296,9 @@ def bridge(plan: Plan, centre: Point, angle: float, size_m: tuple[float, float])
     length, width = (plan.px(v) for v in size_m)
     deck = plan.tone(((150, 148, 144), (176, 172, 164), (130, 130, 132)))
     local = [
-        (rectangle(length, width), _toned(deck, 1.25)),
+        (rectangle(length, width), toned(deck, 1.25)),
         (rectangle(length, width * 0.8), deck),
-        (rectangle(length, max(width * 0.03, 0.4)), _toned(deck, 1.35)),
+        (rectangle(length, max(width * 0.03, 0.4)), toned(deck, 1.35)),
     ]
     parts = tuple(Part(turned(points, centre, angle), rgb) for points, rgb in local)
     return Thing(
@@ -323,112 +318,3 @@ def harbor(plan: Plan, centre: Point, angle: float, length_m: float, n_fingers: 
     polygons = tuple(turned(points, centre, angle) for points in local)
     parts = tuple(Part(polygon, deck) for polygon in (*polygons[1:], polygons[0]))
     return Thing(label="harbor", footprint=polygons, parts=parts, height_px=plan.px(1.5), mask="", tag="harbor")
-
-
-# --- sports grounds ---------------------------------------------------------------------------------------------------
-
-
-def _line_frame(length: float, width: float, line: float) -> list[np.ndarray]:
-    x, y = length / 2, width / 2
-    return [
-        rectangle(length + line, line, 0, -y),
-        rectangle(length + line, line, 0, y),
-        rectangle(line, width, -x, 0),
-        rectangle(line, width, x, 0),
-    ]
-
-
-def tennis_court(plan: Plan, centre: Point, angle: float) -> Thing:
-    """A tennis court with its run-off, 34 m x 17 m."""
-    outer, inner = (
-        plan.tone((COURTS[int(plan.rng.integers(len(COURTS)))],)),
-        plan.tone((COURTS[int(plan.rng.integers(len(COURTS)))],)),
-    )
-    m, line, white = plan.px(1), max(plan.px(0.16), 0.5), (226, 226, 222)
-    local = [(rectangle(34 * m, 17 * m), outer), (rectangle(23.8 * m, 11 * m), inner)]
-    for frame in (
-        *_line_frame(23.8 * m, 11 * m, line),
-        *_line_frame(23.8 * m, 8.2 * m, line),
-        *_line_frame(12.8 * m, 8.2 * m, line),
-    ):
-        local.append((frame, white))
-    local += [(rectangle(12.8 * m, line), white), (rectangle(line, 12.8 * m), (60, 66, 64))]
-    parts = tuple(Part(turned(points, centre, angle), rgb) for points, rgb in local)
-    return Thing(label="tennis court", footprint=(parts[0].polygon,), parts=parts, mask="", tag="tennis court")
-
-
-def basketball_court(plan: Plan, centre: Point, angle: float) -> Thing:
-    """A basketball court with its margin, 31 m x 18 m."""
-    floor, key = (
-        plan.tone(((190, 140, 96), (96, 132, 108), (160, 84, 66), (120, 124, 130), (84, 110, 150))),
-        plan.tone(COURTS),
-    )
-    m, line, white = plan.px(1), max(plan.px(0.18), 0.5), (228, 228, 222)
-    local = [(rectangle(31 * m, 18 * m), floor)]
-    for side in (-1, 1):
-        t = np.linspace(-np.pi / 2, np.pi / 2, 12)
-        arc = np.stack([np.cos(t), np.sin(t)], axis=1) * 6.75 * m
-        inner = arc * (1 - line / (6.75 * m))
-        ring = np.concatenate([arc, inner[::-1]]) * (-side, 1) + (side * 12.6 * m, 0)
-        local += [(ring, white), (rectangle(5.8 * m, 4.9 * m, side * 11.1 * m), key)]
-        local += [(p + np.array([side * 11.1 * m, 0]), white) for p in _line_frame(5.8 * m, 4.9 * m, line)]
-    local += [(disc(1.9 * m, 16), white), (disc(1.9 * m - line, 16), key), (rectangle(line, 15 * m), white)]
-    local += [(frame, white) for frame in _line_frame(28 * m, 15 * m, line)]
-    parts = tuple(Part(turned(points, centre, angle), rgb) for points, rgb in local)
-    return Thing(label="basketball court", footprint=(parts[0].polygon,), parts=parts, mask="", tag="basketball court")
-
-
-def baseball_diamond(plan: Plan, centre: Point, angle: float, side_m: float) -> Thing:
-    """The infield: a fan of dirt with a square of grass in it, home plate at the local origin's far corner."""
-    m = plan.px(side_m) / 27.4
-    dirt, grass = (
-        plan.tone(((176, 134, 98), (164, 118, 86), (196, 160, 122))),
-        plan.tone(((104, 130, 74), (92, 118, 64))),
-    )
-    t = np.linspace(-np.pi / 4, np.pi / 4, 14)
-    fan = np.concatenate([[(-6.0, -3.0), (-6.0, 3.0)], np.stack([np.cos(t), np.sin(t)], axis=1)[::-1] * 44])
-    fan[0], fan[1] = (-5, 4), (-5, -4)
-    fan = np.concatenate([fan[2:], [(-5, -4), (-5, 4)]]) - (20, 0)
-    square = np.array([(4, 0), (19.4, 15.4), (34.8, 0), (19.4, -15.4)]) - (20, 0)
-    local = [
-        (fan * m, dirt),
-        (square * m, grass),
-        (disc(2.8, 12, -0.6) * m, dirt),
-        (disc(3.4, 12, -20) * m, _toned(dirt, 1.05)),
-    ]
-    for x, y in ((-0.6, 19.4), (-0.6, -19.4), (18.8, 0.0), (-19.0, 0.0)):
-        local.append((rectangle(max(m, 1), max(m, 1), x * m, y * m), (236, 236, 232)))
-    parts = tuple(Part(turned(points, centre, angle), rgb) for points, rgb in local)
-    return Thing(label="baseball diamond", footprint=(parts[0].polygon,), parts=parts, mask="", tag="baseball diamond")
-
-
-def ground_track_field(plan: Plan, centre: Point, angle: float, length_m: float) -> Thing:
-    """An athletics track round a lawn; 400 m tracks are 176 m x 92 m."""
-    length, width = plan.px(length_m), plan.px(length_m * 92 / 176)
-    track = plan.tone(((168, 92, 74), (150, 80, 66), (178, 112, 92), (96, 110, 140)))
-    grass, white = plan.tone(((98, 128, 68), (114, 140, 78))), (214, 206, 200)
-    local: list[tuple[np.ndarray, RGB]] = []
-    lane = plan.px(1.22)
-    for k in range(9):
-        shrink = k * lane
-        local.append((_stadium(length - 2 * shrink, width - 2 * shrink), track))
-        if lane > 0.8:
-            local.append((_stadium(length - 2 * shrink - lane, width - 2 * shrink - lane), _toned(track, 1.12)))
-    local.append((_stadium(length - 18 * lane, width - 18 * lane), grass))
-    pitch = (length * 0.58, width * 0.62)
-    for k in range(8):
-        stripe = rectangle(pitch[0] / 8, pitch[1], (k - 3.5) * pitch[0] / 8)
-        local.append((stripe, _toned(grass, 1.06 if k % 2 else 0.96)))
-    local += [(frame, white) for frame in _line_frame(*pitch, max(plan.px(0.15), 0.4))]
-    local.append((rectangle(max(plan.px(0.15), 0.4), pitch[1]), white))
-    parts = tuple(Part(turned(points, centre, angle), rgb) for points, rgb in local)
-    return Thing(
-        label="ground track field", footprint=(parts[0].polygon,), parts=parts, mask="", tag="ground track field"
-    )
-
-
-def _stadium(length: float, width: float) -> np.ndarray:
-    t = np.linspace(-np.pi / 2, np.pi / 2, 16)
-    cap = np.stack([np.cos(t), np.sin(t)], axis=1) * width / 2
-    right = cap + np.array([(length - width) / 2, 0])
-    return np.concatenate([right, -right])
