@@ -33,9 +33,10 @@ class Pair:
     """Two dates on one grid.
 
     Attributes:
-        a, b: the rasters; ``b`` reads on the grid of ``a``, and its size, crs, transform and gsd_m are those of the grid.
-        overlap_px: the part of ``a`` that ``b`` covers, whole pixels, ``x1, y1, x2, y2``. Of a rotated raster it is the box
-            around the shared ground; each chip's ``valid`` says the rest.
+        a: the first date.
+        b: the second, read on the grid of ``a``: its size, crs, transform and gsd_m are those of the grid.
+        overlap_px: the part of ``a`` that ``b`` covers, whole pixels, ``x1, y1, x2, y2``. Of a rotated raster it is the
+            box around the shared ground; each chip's ``valid`` says the rest.
         warnings: of both rasters and of their alignment.
     """
 
@@ -83,7 +84,8 @@ def open_pair(
                 b.stretch = native.fit(rule).stretch
                 if shared_stretch:
                     warnings += (
-                        f"{a.path} and {b.path}: differ in type ({a.dtype}, {b.dtype}) or bands; each is stretched alone",
+                        f"{a.path} ({a.dtype}) and {b.path} ({b.dtype}): differ in type or bands; "
+                        "each has its own stretch",
                     )
             yield Pair(
                 a=a, b=b, overlap_px=overlap_px, warnings=tuple(dict.fromkeys(a.warnings + native.warnings + warnings))
@@ -166,7 +168,8 @@ def _compare(a: Raster, b: Raster) -> tuple[str, ...]:
         warnings += (f"{a.path} and {b.path}: compared pixel by pixel, because not both have a georeference",)
     elif a.gsd_m and b.gsd_m and max(a.gsd_m / b.gsd_m, b.gsd_m / a.gsd_m) > MAX_GSD_RATIO:
         warnings += (
-            f"{a.path} has pixels of {a.gsd_m:.3g} m, {b.path} of {b.gsd_m:.3g} m; differences may be of resolution, not of ground",
+            f"{a.path} has pixels of {a.gsd_m:.3g} m, {b.path} of {b.gsd_m:.3g} m; "
+            "much of what differs may be resolution",
         )
     if a.bands.labels != b.bands.labels:
         warnings += (f"{a.path} shows bands {', '.join(a.bands.labels)}, {b.path} {', '.join(b.bands.labels)}",)

@@ -21,6 +21,9 @@ CMYK = ("cyan", "magenta", "yellow", "black")
 UNINFORMATIVE = {"undefined", "gray", "alpha"}
 """GDAL calls the first band grey where a file says nothing about colour."""
 
+SHARED_CODES = {"B2": "blue", "B3": "green", "B4": "red"}
+"""What Sentinel-2, HLS and Landsat 8-9 agree on, for band codes without a sensor."""
+
 
 class BandMode(StrEnum):
     """How band values become a colour picture."""
@@ -150,7 +153,7 @@ def _contradiction(facts: BandFacts, indexes: Sequence[int]) -> tuple[str, ...]:
     if all(name in named for name in RGB) and [named[name] for name in RGB] != list(indexes):
         better = ",".join(str(named[name]) for name in RGB)
         return (
-            f"{facts.path}: colour interpretation and band names disagree; the first is followed (--bands {better} for names)",
+            f"{facts.path}: band names speak against colour interpretation, which is followed (else --bands {better})",
         )
     return ()
 
@@ -165,7 +168,8 @@ def _by_names(facts: BandFacts) -> BandChoice | None:
 
 def _by_sensor(facts: BandFacts) -> BandChoice | None:
     sensor = _recognised(facts)
-    stack, warnings = _stack(sensor, facts), ()
+    stack = _stack(sensor, facts)
+    warnings: tuple[str, ...] = ()
     if sensor is None or stack is None:
         shape = f"{len(facts.picture)} {facts.dtype}"
         sensor = next((sensor for sensor in _table()["sensor"] if shape in sensor.get("shapes", ())), None)
@@ -226,10 +230,9 @@ def _common_name(text: str, codes: Mapping[str, str]) -> str | None:
     lower = text.lower()
     for name, pattern in _table()["names"].items():
         if re.search(pattern, lower):
-            return name
+            return str(name)
+    meanings = codes or SHARED_CODES
     code = re.search(r"(?<![a-z])b(?:and)?[ _-]?0*(\d{1,2}a?)(?![a-z0-9])", lower)
-    # Without a sensor, only what Sentinel-2, HLS and Landsat 8-9 agree on.
-    meanings = codes or {"B2": "blue", "B3": "green", "B4": "red"}
     return meanings.get(f"B{code[1].upper()}") if code else None
 
 

@@ -14,9 +14,10 @@ from rsvlm_cli.geo.raster import Raster, open_raster
 def describe_raster(path: str | Path, *, bands: str | None = None, stretch: str = "auto") -> dict[str, Any]:
     """Describe a raster and what the model would be shown of it; JSON types only.
 
-    Keys: ``path, driver, width_px, height_px, dtype, bands`` (``index, name, colour`` of each), ``crs, transform, gsd_m,
-    bounds_crs, bounds_lonlat`` (west, south, east, north; None where unknown; east beyond 180 where the antimeridian is
-    crossed), ``nodata, mask, overviews, tiled, block_px, compression, shown_bands, shown_by, stretch, dates, warnings``.
+    Keys: ``path, driver, width_px, height_px, dtype, bands`` (``index, name, colour`` of each), ``crs, transform,
+    gsd_m, bounds_crs, bounds_lonlat`` (west, south, east, north; None where unknown; east beyond 180 where the
+    antimeridian is crossed), ``nodata, mask, overviews, tiled, block_px, compression, shown_bands, shown_by, stretch,
+    dates, warnings``.
 
     Raises:
         RasterUnreadable, BandsMissing, UsageError: as `raster.open_raster`.

@@ -15,16 +15,17 @@ from rasterio.io import DatasetReader
 from rsvlm_cli.errors import InputError, RasterUnreadable
 
 OPTIONS = {
-    "GDAL_CACHEMAX": 256,  # MiB; GDAL's own default is a share of the machine's memory
+    "GDAL_CACHEMAX": 256 * 2**20,  # bytes, unlike the environment variable; GDAL's own default is a share of the memory
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",  # a VRT may name a remote file; nothing remote is ever opened
     "GDAL_VRT_ENABLE_PYTHON": "NO",  # nor does a raster run code
 }
 
-DRIVERS = (
-    "GTiff VRT JPEG PNG JP2OpenJPEG NITF HFA ENVI netCDF HDF5 HDF5Image GPKG MBTiles WEBP BMP GIF AAIGrid EHdr ERS "
-    "SENTINEL2 SAFE DIMAP PCIDSK PDS4 MRF RMF SRTMHGT USGSDEM GRIB Zarr ISIS3 BIGGIF"
-).split()
-"""What may be opened: file formats of imagery. Web services (WMS, STACIT, ...) are drivers of GDAL too, and stay out."""
+DRIVERS = [
+    *("GTiff", "VRT", "JPEG", "PNG", "JP2OpenJPEG", "NITF", "HFA", "ENVI", "netCDF", "HDF5", "HDF5Image", "GPKG"),
+    *("MBTiles", "WEBP", "BMP", "GIF", "AAIGrid", "EHdr", "ERS", "SENTINEL2", "SAFE", "DIMAP", "PCIDSK", "PDS4"),
+    *("MRF", "RMF", "SRTMHGT", "USGSDEM", "GRIB", "Zarr", "ISIS3", "BIGGIF"),
+]
+"""What may be opened: file formats of imagery. Web services (WMS, STACIT, ...) are drivers too, and stay out."""
 
 MAX_BLOCK_BYTES = 256 * 2**20
 """A block is decoded whole, so a larger one cannot be read in bounded memory."""
@@ -98,8 +99,8 @@ def _check(dataset: DatasetReader, name: str) -> None:
     block_bytes = rows * columns * n_bytes * in_block
     if block_bytes > MAX_BLOCK_BYTES:
         raise RasterUnreadable(
-            f"{name}: stored in blocks of {columns} x {rows} px ({_gib(block_bytes)}); blocks up to {_gib(MAX_BLOCK_BYTES)} "
-            "can be read (tile it: gdal_translate -co TILED=YES -co BIGTIFF=IF_SAFER)"
+            f"{name}: stored in blocks of {columns} x {rows} px ({_gib(block_bytes)}); up to "
+            f"{_gib(MAX_BLOCK_BYTES)} can be read (tile it: gdal_translate -co TILED=YES -co BIGTIFF=IF_SAFER)"
         )
     n_pixels = dataset.width * dataset.height
     file = Path(name)

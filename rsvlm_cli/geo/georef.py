@@ -6,7 +6,8 @@ Axes: N points, last axis ``x, y``. Frames as in `rsvlm_cli.results`: ``px``, ``
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, Self
+from itertools import pairwise
+from typing import Protocol, Self
 
 import numpy as np
 from rasterio.crs import CRS
@@ -33,11 +34,16 @@ class Placed(Protocol):
     """What a `results.Source` and a `Raster` have in common."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """The raster, for messages."""
+
     @property
-    def crs(self) -> str | None: ...
+    def crs(self) -> str | None:
+        """As in `results.Source`."""
+
     @property
-    def transform(self) -> Affine6 | None: ...
+    def transform(self) -> Affine6 | None:
+        """As in `results.Source`."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,8 @@ class Georeference:
     def polygon_lonlat(self, rings_px: Sequence[Points]) -> list[Polygon]:
         """Convert a polygon to the coordinates of an RFC 7946 MultiPolygon.
 
-        Edges are densified, so that they stay straight in the raster. Outer rings run anticlockwise, holes clockwise, and a
-        polygon that crosses the antimeridian is cut there (RFC 7946, sections 3.1.6 and 3.1.9).
+        Edges are densified, so that they stay straight in the raster. Outer rings run anticlockwise, holes clockwise,
+        and a polygon that crosses the antimeridian is cut there (RFC 7946, sections 3.1.6 and 3.1.9).
 
         Args:
             rings_px: outer ring first, each ``(N, 2)``, closed or not.
@@ -122,7 +128,8 @@ class Georeference:
         """
         rings = [self._ring_lonlat(ring) for ring in rings_px]
         # Each ring was unwrapped alone: bring the holes to the outer ring's turn of the globe.
-        rings = [ring + [360 * np.round((rings[0][:, 0].mean() - ring[:, 0].mean()) / 360), 0] for ring in rings]
+        for ring in rings[1:]:
+            ring[:, 0] += 360 * np.round((rings[0][:, 0].mean() - ring[:, 0].mean()) / 360)
         west, east = rings[0][:, 0].min(), rings[0][:, 0].max()
         polygons = []
         for turn in range(int(np.floor((west + 180) / 360)), int(np.ceil((east + 180) / 360))):
@@ -139,7 +146,7 @@ class Georeference:
         return [(float(x), float(y)) for x, y in self.px_to_crs(close_ring(box_ring(box_px)))]
 
     def area_m2(self, rings_px: Sequence[Points]) -> float:
-        """Return a polygon's area on the WGS 84 ellipsoid in square metres; holes (all rings but the first) are taken off.
+        """Return a polygon's area on the WGS 84 ellipsoid in square metres, less its holes (all rings but the first).
 
         Source: authalic cylinder, exact in area; q of Snyder, Map Projections (1987), equation 3-12.
         """
@@ -168,9 +175,9 @@ class Georeference:
         x, y = at_px
         points = self.px_to_lonlat(np.array([[x - h, y], [x + h, y], [x, y - h], [x, y + h]]))
         lonlat = unwrap_lon(points)
-        east_m, north_m = metres_per_degree(lonlat[:, 1].mean())
+        east_m, north_m = metres_per_degree(lonlat[:, 1].mean(keepdims=True))
         along_x, along_y = lonlat[1] - lonlat[0], lonlat[3] - lonlat[2]
-        return tuple(float(np.hypot(v[0] * east_m, v[1] * north_m)) / (2 * h) for v in (along_x, along_y))  # type: ignore[return-value]
+        return tuple(float(np.hypot(v[0] * east_m, v[1] * north_m)[0]) / (2 * h) for v in (along_x, along_y))  # type: ignore[return-value]
 
     def _ring_lonlat(self, ring_px: Points) -> Points:
         """Return a densified closed ring with continuous longitudes; one around a pole runs along the pole as well."""
@@ -193,7 +200,7 @@ class Georeference:
         return result
 
 
-def metres_per_degree(lat: Any) -> tuple[Any, Any]:
+def metres_per_degree(lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ground length of one degree east and one degree north on the WGS 84 ellipsoid at a latitude."""
     sine2 = np.sin(np.radians(lat)) ** 2
     prime_vertical = A_M / np.sqrt(1 - E2 * sine2)
@@ -247,7 +254,7 @@ def _clip_lon(ring: Points, west: float, east: float) -> Points:
     """Keep the part of a closed ring between two meridians (Sutherland and Hodgman)."""
     for bound, sign in ((west, 1.0), (east, -1.0)):
         kept: list[np.ndarray] = []
-        for here, there in zip(ring[:-1], ring[1:], strict=True):
+        for here, there in pairwise(ring):
             inside, next_inside = sign * (here[0] - bound) >= 0, sign * (there[0] - bound) >= 0
             if inside:
                 kept.append(here)

@@ -1,8 +1,8 @@
 """What an open file says about its place: coordinate system, transform, ground sampling distance.
 
-Pixels are never resampled to gain a georeference, because every result lies on the raster's own grid. So ground control
-points count where one affine transform meets them to half a pixel; otherwise, and with RPCs, a raster has no georeference
-and a warning says how to give it one.
+Pixels are never resampled to gain a georeference, because every result lies on the raster's own grid. So ground
+control points count where one affine transform meets them to half a pixel; otherwise, and with RPCs, a raster has no
+georeference and a warning says how to give it one.
 """
 
 from dataclasses import dataclass

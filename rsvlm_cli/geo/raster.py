@@ -29,6 +29,9 @@ MAX_SIDE_PX = 4096
 SAMPLE_SIDE_PX = 1024
 """Statistics see at most this many columns and rows of the whole scene."""
 
+STRIP_BYTES = 2**27
+"""Stored bytes read at once: half of GDAL's block cache (`gdal.OPTIONS`)."""
+
 SLOW_PIXELS = 10**8
 """From here on a raster without overviews is worth a warning: each look at the whole reads all of it."""
 
@@ -73,7 +76,8 @@ class Raster(AbstractContextManager["Raster"]):
         self.nodata: float | None = dataset.nodatavals[bands.indexes[0] - 1]
         self.warnings: tuple[str, ...] = bands.warnings + location.warnings
         self.stretch: Stretch = fit_stretch(StretchRule(kind="none"), [np.empty(0)] * len(bands.indexes), self.dtype)
-        if self.width_px * self.height_px > SLOW_PIXELS and not dataset.overviews(bands.indexes[0]):
+        self._has_overviews = bool(dataset.overviews(bands.indexes[0]))
+        if self.width_px * self.height_px > SLOW_PIXELS and not self._has_overviews:
             self.warnings += (
                 f"{path}: large and without overviews, so reading is slow (build them once: gdaladdo -r average FILE)",
             )
@@ -108,7 +112,7 @@ class Raster(AbstractContextManager["Raster"]):
         Shrinking averages the valid pixels under each new one, enlarging is bilinear; palettes take the nearest pixel.
 
         Args:
-            window_px: ``x1, y1, x2, y2``; widened to whole pixels and cut at the raster's edge. None is the whole raster.
+            window_px: ``x1, y1, x2, y2``; widened to whole pixels and cut at the raster's edge; None is all of it.
             out_size: width and height of the result; None keeps the raster's resolution up to `MAX_SIDE_PX`.
 
         Raises:
@@ -145,7 +149,27 @@ class Raster(AbstractContextManager["Raster"]):
         return Chip(pixels=pixels, valid=valid, source=with_model_px(source, (width, height)))
 
     def _read(self, window: Window, shape: tuple[int, int], resampling: Resampling) -> tuple[np.ndarray, np.ndarray]:
-        """Return values ``(C, H, W)`` and validity ``(H, W)``: data in any chosen band, and none of them NaN or infinite."""
+        """Return values ``(C, H, W)`` and validity ``(H, W)``.
+
+        GDAL goes over a window once a band and once a mask, decoding it anew each time, unless it fits the block cache.
+        """
+        rows = shape[0]
+        stored = window.width * window.height * self.dataset.count * np.dtype(self.dtype).itemsize
+        step = rows if self._has_overviews else max(1, int(rows * STRIP_BYTES / stored))
+        height = window.height / rows
+        parts = []
+        for top in range(0, rows, step):
+            n = min(step, rows - top)
+            strip = Window(window.col_off, window.row_off + top * height, window.width, n * height)
+            parts.append(self._read_strip(strip, (n, shape[1]), resampling))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([values for values, _ in parts], axis=1), np.concatenate([valid for _, valid in parts])
+
+    def _read_strip(
+        self, window: Window, shape: tuple[int, int], resampling: Resampling
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read at once. Valid means data in any chosen band, and none of them NaN or infinite."""
         indexes = list(self.bands.indexes)
         out_shape = (len(indexes), *shape)
         with gdal_session(self.path):
@@ -160,10 +184,22 @@ class Raster(AbstractContextManager["Raster"]):
         return values, valid
 
     def _sample(self) -> list[np.ndarray]:
-        """Return the valid values of each chosen band on a coarse grid over the whole scene, as float64."""
-        shape = (min(self.height_px, SAMPLE_SIDE_PX), min(self.width_px, SAMPLE_SIDE_PX))
+        """Return valid values of each chosen band from all over the scene, as float64, about a million at most."""
+        width, height = self.width_px, self.height_px
+        if width * height > SLOW_PIXELS and not self._has_overviews and min(width, height) > SAMPLE_SIDE_PX:
+            # A coarse grid would decode every block of the file; a grid of small windows decodes few.
+            n, side = 16, SAMPLE_SIDE_PX // 16
+            steps = [(round((width - side) * i / (n - 1)), round((height - side) * j / (n - 1)))
+                     for j in range(n) for i in range(n)]  # fmt: skip
+            parts = [self._read_strip(Window(x, y, side, side), (side, side), Resampling.nearest) for x, y in steps]
+            if any(valid.any() for _, valid in parts):
+                return [
+                    np.concatenate([values[k][valid] for values, valid in parts]).astype(np.float64)
+                    for k in range(len(self.bands.indexes))
+                ]
         # Nearest, not average: averages would narrow the percentiles.
-        values, valid = self._read(Window(0, 0, self.width_px, self.height_px), shape, Resampling.nearest)
+        shape = (min(height, SAMPLE_SIDE_PX), min(width, SAMPLE_SIDE_PX))
+        values, valid = self._read(Window(0, 0, width, height), shape, Resampling.nearest)
         return [band[valid].astype(np.float64) for band in values]
 
     def _colour(self, values: np.ndarray) -> np.ndarray:
@@ -174,12 +210,12 @@ class Raster(AbstractContextManager["Raster"]):
                 for index, colour in self.dataset.colormap(self.bands.indexes[0]).items():
                     if index < len(table):
                         table[index] = colour[:3]
-            return np.ascontiguousarray(np.moveaxis(table[values[0].astype(np.int64)], -1, 0))
+            return np.stack([table[:, k][values[0].astype(np.int64)] for k in range(3)])
         pixels = self.stretch.apply(values)
         if self.bands.mode is BandMode.CMYK:
-            ink = 255 - pixels.astype(np.uint16)
-            return ((ink[:3] * ink[3] + 127) // 255).astype(np.uint8)
-        if self.dataset.tags(self.bands.indexes[0], ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+            light = 255 - pixels.astype(np.uint16)
+            pixels = np.asarray((light[:3] * light[3] + 127) // 255, np.uint8)
+        if self.dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
             pixels = 255 - pixels
         return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
 

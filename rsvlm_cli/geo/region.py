@@ -23,9 +23,12 @@ class Sized(Placed, Protocol):
     """A `Placed` raster of known size."""
 
     @property
-    def width_px(self) -> int: ...
+    def width_px(self) -> int:
+        """Number of columns."""
+
     @property
-    def height_px(self) -> int: ...
+    def height_px(self) -> int:
+        """Number of rows."""
 
 
 def parse_region(text: str, raster: Sized) -> BoxPx:
@@ -33,8 +36,8 @@ def parse_region(text: str, raster: Sized) -> BoxPx:
 
     Args:
         text: ``x1,y1,x2,y2`` in pixels, ``map:x1,y1,x2,y2`` in the raster's coordinate system, or
-            ``lonlat:west,south,east,north`` in degrees. The corners may come in any order. A map or lonlat box becomes the
-            smallest pixel box that holds it, its edges followed, not its corners alone.
+            ``lonlat:west,south,east,north`` in degrees. The corners may come in any order. A map or lonlat box becomes
+            the smallest pixel box that holds it, its edges followed, not its corners alone.
         raster: a `Raster` or a `results.Source`.
 
     Returns:
@@ -73,7 +76,9 @@ def _cut(text: str, box: BoxPx, raster: Sized) -> BoxPx:
     x1, y1 = max(0.0, box[0]), max(0.0, box[1])
     x2, y2 = min(float(raster.width_px), box[2]), min(float(raster.height_px), box[3])
     if x1 >= x2 or y1 >= y2:
-        found = f"{raster.path}: region {text} lies outside the raster, which spans 0,0,{raster.width_px},{raster.height_px} px"
+        found = (
+            f"{raster.path}: region {text} lies outside; the raster spans 0,0,{raster.width_px},{raster.height_px} px"
+        )
         if raster.crs is not None and raster.transform is not None:
             georeference = Georeference.of(raster)
             outline = densify(close_ring(box_ring((0, 0, raster.width_px, raster.height_px))))

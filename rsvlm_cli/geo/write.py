@@ -60,8 +60,8 @@ def write_mask(
         mask: written value by value: 0 background, k for ``labels[k - 1]``, 255 no data.
         source: the raster that the mask lies on; its CRS is kept, and without one the file has none.
         overwrite: whether an existing target is replaced.
-        grid: ``cells`` writes one pixel a cell, as coarse as the mask is; ``pixels`` repeats cells on the source's pixel
-            grid, over the whole raster, no data outside the mask.
+        grid: ``cells`` writes one pixel a cell, as coarse as the mask is; ``pixels`` repeats cells on the source's
+            pixel grid, over the whole raster, no data outside the mask.
         provenance: further tags, each written as ``RSVLM_<KEY>``.
 
     Raises:
@@ -130,7 +130,7 @@ def cells_to_px(mask: Mask) -> Affine:
 
 @contextmanager
 def replaced_file(path: str | Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a path beside the target to write to; it takes the target's place if the block ends well, else it is removed.
+    """Give a path beside the target to write to; it replaces the target if the block ends well, else it is removed.
 
     Raises:
         OutputExists: if the target exists and ``overwrite`` is false.
