@@ -37,7 +37,7 @@ def make_prepared(root: Path) -> None:
             pixels[..., 2] = BLUE[split] + rng.integers(-8, 8, (SIDE, SIDE))
             mask, objects = np.zeros((SIDE, SIDE), np.uint8), []
             for k, label in enumerate(labels if i % 2 else (), start=1):
-                x, y = 40 + 120 * k, 60 + 10 * i
+                x, y = 20 + 100 * k, 60 + 10 * i
                 width, height = 30 + i, 24
                 pixels[y : y + height, x : x + width, :2] = (230, 30 * k)
                 mask[y : y + height, x : x + width] = k

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from rsvlm_cli.errors import InputError
 from train.data.composites.paste import Pasted, blend, find_room, outline, turned
 from train.data.composites.pool import Ground, Pool
 from train.data.phrases import NO_CHANGE, change_phrase, counts_of, listing, pick, place_words
@@ -22,7 +23,9 @@ VAL_SHARE = 0.05
 PAIR_SHARE = 0.55
 NO_CHANGE_SHARE = 0.25
 OPEN_SHARE = 0.3
-BUILDING_SHARE = 0.5
+BUILDING_SHARE = 0.6
+MAX_GROUNDS = 400
+TRIES_PER_LABEL = 20
 
 Split = Literal["train", "val"]
 
@@ -54,12 +57,7 @@ def make_composite(pools: Mapping[str, Pool], seed: int, index: int) -> Composit
     """Make composite ``index`` of the set with this seed; equal numbers and prepared sets give equal bytes."""
     pool = pools[split_of(seed, index)]
     rng = np.random.default_rng([seed, index])
-    while True:
-        ground, label = _choose(pool, rng)
-        if ground is not None:
-            made = _paste_some(pool, rng, ground, label, 1 + int(rng.geometric(0.3)))
-            if made:
-                break
+    ground, made = _compose(pool, rng)
     name = f"{seed}-{index:06d}"
     if not ground.complete or rng.random() < PAIR_SHARE:
         return _make_pair(rng, ground, made, name, pool.split)
@@ -75,17 +73,30 @@ def write_composite(folder: Path, composite: Composite) -> Record:
     return composite.record
 
 
-def _choose(pool: Pool, rng: np.random.Generator) -> tuple[Ground | None, str]:
-    """Choose what to paste, buildings or another class, and where: on known ground or in open country."""
+def _choose_label(pool: Pool, rng: np.random.Generator) -> str:
+    """Choose what to paste: buildings, or one of the other classes, each as often."""
     others = sorted(set(pool.sites) - {"building"})
     building = "building" in pool.sites and (not others or rng.random() < BUILDING_SHARE)
-    label = "building" if building else pick(rng, others)
-    grounds, side = pool.grounds[label], SIZE_PX
-    if pool.open_grounds and (not grounds or (building and rng.random() < OPEN_SHARE)):
-        grounds, side = pool.open_grounds, OPEN_SIZE_PX
-    if not grounds:
-        return None, label
-    return pool.ground(rng, grounds[int(rng.integers(len(grounds)))], side), label
+    return "building" if building else pick(rng, others)
+
+
+def _compose(pool: Pool, rng: np.random.Generator) -> tuple[Ground, list[Pasted]]:
+    """Find a ground with room for at least one object of a class, known ground or open country.
+
+    Raises:
+        InputError: if the pool's grounds have no room for its objects.
+    """
+    for attempt in range(MAX_GROUNDS):
+        if attempt % TRIES_PER_LABEL == 0:
+            label = _choose_label(pool, rng)
+        grounds, side = pool.grounds[label], SIZE_PX
+        if pool.open_grounds and (not grounds or (label == "building" and rng.random() < OPEN_SHARE)):
+            grounds, side = pool.open_grounds, OPEN_SIZE_PX
+        ground = pool.ground(rng, grounds[int(rng.integers(len(grounds)))], side) if grounds else None
+        made = _paste_some(pool, rng, ground, label, 1 + int(rng.geometric(0.3))) if ground is not None else []
+        if ground is not None and made:
+            return ground, made
+    raise InputError(f"no {pool.split} ground has room for an object, wanted more prepared sets")
 
 
 def _paste_some(pool: Pool, rng: np.random.Generator, ground: Ground, label: str, wanted: int) -> list[Pasted]:

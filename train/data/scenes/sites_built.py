@@ -82,10 +82,10 @@ def _fill_block(plan: Plan, centre: np.ndarray, angle: float, size_px: tuple[flo
     rng = plan.rng
     if not (centre.min() > -60 and centre.max() < SIZE_PX + 60):
         return
-    if rng.random() < 0.15:
+    if rng.random() < 0.12:
         plan.paint("lawn", polygons=(turned(rectangle(*size_px), centre, angle),), layer=SURFACE)
         return
-    n_x, n_y = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+    n_x, n_y = int(rng.integers(1, 5)), int(rng.integers(1, 4))
     for i in range(n_x):
         for j in range(n_y):
             cell = np.array([size_px[0] / n_x, size_px[1] / n_y])
@@ -93,7 +93,7 @@ def _fill_block(plan: Plan, centre: np.ndarray, angle: float, size_px: tuple[flo
                 [((i + 0.5) * cell[0] - size_px[0] / 2, (j + 0.5) * cell[1] - size_px[1] / 2)], centre, angle
             )[0]
             size = cell * rng.uniform(0.6, 0.92, 2) * plan.gsd_m
-            if rng.random() < 0.85 and size.min() > 6 * plan.gsd_m:
+            if rng.random() < 0.92 and size.min() > max(6 * plan.gsd_m, 7):
                 roof = things.building(
                     plan,
                     spot,
