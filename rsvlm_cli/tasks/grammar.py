@@ -145,8 +145,9 @@ class BoxList:
         """Follow one byte."""
         n_closed, numbers, text = state
         char = chr(byte)
-        if n_closed == -1 or (n_closed == 0 and not numbers and self.no_boxes and text + char in self._none_prefixes()):
-            return (-1, (), text + char) if (text + char) in self._none_prefixes() else None
+        begins_none = (self.no_boxes or "").startswith(text + char)
+        if n_closed == -1 or (n_closed == 0 and not numbers and begins_none):
+            return (-1, (), text + char) if begins_none else None
         if char.isascii() and char.isdigit():
             return self._digit(n_closed, numbers, text, char)
         if text[-1:].isdigit():
@@ -181,10 +182,6 @@ class BoxList:
     def _low(self, numbers: tuple[int, ...]) -> int:
         """Return the least value of the next number: a second corner lies beyond the first."""
         return numbers[len(numbers) - 2] + 1 if len(numbers) >= 2 else 0
-
-    def _none_prefixes(self) -> set[str]:
-        word = self.no_boxes or ""
-        return {word[:n] for n in range(1, len(word) + 1)}
 
 
 def _reaches(digits: str, low: int, high: int) -> bool:
