@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from train.data.scenes.elements import OPEN_GROUND, across, lay_road
+from train.data.scenes.elements import OPEN_GROUND, across, lay_road, strip_of
 from train.data.scenes.plan import CLEARING, SIZE_PX, Patch, Plan, Thing, blob, rectangle, turned
 
 OBJECT_EDITS = ("building", "building", "building", "storage tank", "airplane", "ship", "solar panel", "swimming pool")
@@ -105,21 +105,12 @@ def _edit_road(plan: Plan) -> tuple[Plan, Plan, Edit] | None:
     width_m = max(rng.uniform(5, 9), 4 * plan.gsd_m)
     for _ in range(16):
         line = across(plan, 0.05)
-        strip = np.concatenate(
-            [line + _side(line, plan.px(width_m) * 0.8), (line - _side(line, plan.px(width_m) * 0.8))[::-1]]
-        )
-        if not plan.is_unbuilt([strip], ground):
+        if not plan.is_unbuilt([strip_of(line, plan.px(width_m) * 1.6)], ground):
             continue
         with_road = _variant(plan)
         lay_road(with_road, line, width_m, tag="new road", cover="asphalt" if rng.random() < 0.7 else "track")
         return _variant(plan), with_road, Edit("road", "road", True)
     return None
-
-
-def _side(line: np.ndarray, distance: float) -> np.ndarray:
-    steps = np.gradient(line, axis=0)
-    normal = np.stack([-steps[:, 1], steps[:, 0]], axis=1)
-    return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6) * distance
 
 
 def _clear_trees(plan: Plan) -> tuple[Plan, Plan, Edit] | None:

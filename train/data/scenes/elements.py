@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from train.data.scenes import things
-from train.data.scenes.palette import COVERS, CROWNS
+from train.data.scenes.palette import CROWNS
 from train.data.scenes.plan import (
     MARKS,
     SIZE_PX,
@@ -112,14 +112,13 @@ def scatter_trees(
         plan.place(things.tree(plan, plan.rng.uniform(0, SIZE_PX, 2), radius), on, gap_px=1.0)
 
 
-def grow_forest(plan: Plan, outline: np.ndarray, *, density: float = 1.0) -> int:
-    """Fill an outline with crowns that nobody counts; returns how many there are."""
+def grow_forest(plan: Plan, outline: np.ndarray) -> None:
+    """Fill an outline with crowns that nobody counts."""
     rng = plan.rng
     radius_m = max(rng.uniform(3.0, 4.5), 3.6 * plan.gsd_m)
     plan.paint("forest floor", polygons=(outline,), layer=TERRAIN, tag="forest")
-    step = plan.px(radius_m) * 1.55 / np.sqrt(density)
+    step = plan.px(radius_m) * 1.55
     tones = [plan.tone(CROWNS) for _ in range(6)]
-    n = 0
     low, high = np.maximum(outline.min(axis=0), -4), np.minimum(outline.max(axis=0), SIZE_PX + 4)
     for y in np.arange(low[1], high[1], step):
         for x in np.arange(low[0], high[0], step):
@@ -127,24 +126,18 @@ def grow_forest(plan: Plan, outline: np.ndarray, *, density: float = 1.0) -> int
             crown = things.tree(
                 plan, centre, radius_m * rng.uniform(0.75, 1.2), label=None, tone=tones[int(rng.integers(6))]
             )
-            n += plan.grow(crown, ("forest floor",))
-    return n
+            plan.grow(crown, ("forest floor",))
 
 
-def fill_lake(plan: Plan, outline: np.ndarray, *, shore: str | None = None, tag: str = "lake") -> None:
+def fill_lake(plan: Plan, outline: np.ndarray) -> None:
     """Paint a water body with its shore and shallows."""
-    plan.paint(
-        shore or str(plan.rng.choice(["sand", "soil", "gravel"])),
-        polygons=(_grown(outline, plan.px(5)),),
-        layer=WATER,
-        tag=tag,
-    )
-    deep = plan.paint("water", polygons=(outline,), layer=WATER, tag=tag)
+    shore = str(plan.rng.choice(["sand", "soil", "gravel"]))
+    plan.paint(shore, polygons=(_grown(outline, plan.px(5)),), layer=WATER, tag="lake")
+    deep = plan.paint("water", polygons=(outline,), layer=WATER, tag="lake")
     bright = tuple(int(min(255, v * 1.22 + 8)) for v in deep.rgb)
-    plan.paint("water", polygons=(outline,), rgb=bright, layer=WATER, tag=tag)
-    plan.paint(
-        "water", polygons=(_grown(outline, -plan.px(6)),), rgb=deep.rgb, rows=ripples(plan), layer=WATER, tag=tag
-    )
+    plan.paint("water", polygons=(outline,), rgb=bright, layer=WATER, tag="lake")
+    middle = _grown(outline, -plan.px(6))
+    plan.paint("water", polygons=(middle,), rgb=deep.rgb, rows=ripples(plan), layer=WATER, tag="lake")
 
 
 def ripples(plan: Plan) -> tuple[float, float, float]:
@@ -240,11 +233,6 @@ def roundabout(plan: Plan, centre: np.ndarray, radius_m: float, width_m: float) 
     plan.keep_clear([disc(radius + width / 2, 24) + centre])
 
 
-def tone_of(plan: Plan, cover: str) -> tuple[int, int, int]:
-    """Draw one tone of a cover."""
-    return plan.tone(COVERS[cover].tones)
-
-
 def say(plan: Plan, *settings: str, needs: tuple[str, ...] = ()) -> None:
     """Name the setting; without any object of ``needs`` nobody could tell it from open land."""
     told = not needs or any(thing.label in needs for thing in plan.things)
@@ -259,10 +247,6 @@ def somewhere(plan: Plan, margin_px: float = 20) -> np.ndarray:
 def strip_of(line: np.ndarray, width: float) -> np.ndarray:
     """Return the polygon of a line of this width."""
     steps = np.gradient(line, axis=0)
-    side = (
-        np.stack([-steps[:, 1], steps[:, 0]], axis=1)
-        / np.maximum(np.linalg.norm(steps, axis=1, keepdims=True), 1e-6)
-        * width
-        / 2
-    )
+    normal = np.stack([-steps[:, 1], steps[:, 0]], axis=1)
+    side = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6) * width / 2
     return np.concatenate([line + side, (line - side)[::-1]])

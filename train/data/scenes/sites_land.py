@@ -38,9 +38,9 @@ def farmland(plan: Plan) -> None:
     lay_terrain(plan, "grass")
     _parcels(plan)
     if rng.random() < 0.4:
-        run_river(plan, max(rng.uniform(10, 30), 8 * plan.gsd_m))
+        width_m = max(rng.uniform(10, 30), 8 * plan.gsd_m)
+        plan.keep_clear([strip_of(run_river(plan, width_m), plan.px(width_m))])
         plan.crossing.append("a river")
-        plan.keep_clear(plan.patches[-1].polygons or [strip_of(*plan.patches[-1].lines[0])])
     if rng.random() < 0.75:
         line = across(plan, 0.04)
         paved = rng.random() < 0.55
