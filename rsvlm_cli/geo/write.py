@@ -19,7 +19,7 @@ from rasterio.transform import Affine
 from rsvlm_cli import __version__
 from rsvlm_cli.errors import InputError, OutputExists
 from rsvlm_cli.geo.gdal import gdal_session
-from rsvlm_cli.results import Mask, Source
+from rsvlm_cli.results import Affine6, Mask, Source
 
 NO_DATA = 255
 BLOCK_PX = 256
@@ -72,7 +72,7 @@ def write_mask(
     width, height = (columns, rows) if grid == "cells" else (source.width_px, source.height_px)
     transform = None
     if source.transform is not None:
-        transform = Affine(*source.transform) * (cells_to_px(mask) if grid == "cells" else Affine.identity())
+        transform = Affine(*source.transform) if grid == "pixels" else _cells_to_crs(mask, source.transform)
     profile = {
         "driver": "GTiff", "width": width, "height": height, "count": 1, "dtype": "uint8", "nodata": NO_DATA,
         "crs": source.crs, "transform": transform, "compress": "deflate", "bigtiff": "if_safer",
@@ -126,6 +126,12 @@ def cells_to_px(mask: Mask) -> Affine:
     rows, columns = mask.cells.shape
     x1, y1, x2, y2 = mask.area_px
     return Affine((x2 - x1) / columns, 0.0, x1, 0.0, (y2 - y1) / rows, y1)
+
+
+def _cells_to_crs(mask: Mask, transform: Affine6) -> Affine:
+    a, b, c, d, e, f = transform
+    width, _, x, _, height, y = tuple(cells_to_px(mask))[:6]
+    return Affine(a * width, b * height, a * x + b * y + c, d * width, e * height, d * x + e * y + f)
 
 
 @contextmanager
