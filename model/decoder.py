@@ -42,7 +42,7 @@ class Decoder(nn.Module):
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
@@ -86,9 +86,9 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.attention = GroupedQueryAttention(config)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.experts = Experts(config)
 
     def forward(
@@ -103,6 +103,14 @@ class DecoderBlock(nn.Module):
         """Keep the shape ``(B, T, D)``."""
         x = x + self.attention(self.input_layernorm(x), rotary, mask, cache, index)
         return x + self.experts(self.post_attention_layernorm(x), expert)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Torch's RMSNorm with its weight cast to the input's type, without which mixed precision takes a slow path."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape ``(..., D)``."""
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class GroupedQueryAttention(nn.Module):

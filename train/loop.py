@@ -171,9 +171,9 @@ def step_loss(run: Run, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, f
 def copy_expert(model: VLM) -> None:
     """Start every expert from expert 0, as stage 2 of the paper starts from the dense model."""
     for layer in model.decoder.layers:
-        state = layer.experts[0].state_dict()
-        for expert in layer.experts[1:]:
-            expert.load_state_dict(state)
+        first, *others = layer.experts
+        for expert in others:
+            expert.load_state_dict(first.state_dict())
 
 
 def train(recipe: Recipe, corpus: Corpus, dialect: Dialect, codec: TextCodec, out: Path, *, until: float | None = None) -> Run:

@@ -82,7 +82,10 @@ def dense_targets(views: Sequence[View], labels: LabelSets, grid: int) -> DenseT
             if label in view.complete and label in object_index:
                 _bump(centres[v, object_index[label]], x * grid, y * grid, max(0.7, 0.12 * min(w, h) * grid))
     pairs = [v for v, view in enumerate(views) if len(view.pixels) == 2]
-    change = [np.max(list(views[v].coverage.values()), 0) if views[v].coverage else np.full((grid, grid), np.nan) for v in pairs]
+    change = [
+        np.max(list(views[v].coverage.values()), 0) if views[v].coverage else np.full((grid, grid), np.nan)
+        for v in pairs
+    ]
     counts = [len(view.pixels) for view in views]
     return DenseTargets(
         images_of=torch.tensor(np.cumsum([0, *counts[:-1]])),
@@ -152,7 +155,9 @@ class Packer:
         length = max(len(sequence[0]) for sequence in sequences)
         fills = (0, 0, -1, IGNORE, 0.0)
         padded = [
-            np.stack([np.pad(sequence[k], (0, length - len(sequence[k])), constant_values=fill) for sequence in sequences])
+            np.stack(
+                [np.pad(sequence[k], (0, length - len(sequence[k])), constant_values=fill) for sequence in sequences]
+            )
             for k, fill in enumerate(fills)
         ]
         ids, positions, segments, labels, weights = (torch.from_numpy(array) for array in padded)

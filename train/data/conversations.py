@@ -50,7 +50,9 @@ def an(label: str) -> str:
     return ("an " if label[0] in "aeio" else "a ") + label
 
 
-NOT_COUNTED = frozenset({"road", "vegetation", "water", "unpaved land", "forest", "solar panel", "urban change", "land change"})
+NOT_COUNTED = frozenset(
+    {"road", "vegetation", "water", "unpaved land", "forest", "solar panel", "urban change", "land change"}
+)
 """Class words that name stuff rather than things."""
 
 URBAN = frozenset(
@@ -125,7 +127,9 @@ class Interviewer:
         for present in (True, False):
             labels = [label for label, here in known.items() if here is present]
             if labels:
-                turns.append(self._ask(_presence_question(_pick(labels, rng), rng), "yes" if present else "no", "presence"))
+                turns.append(
+                    self._ask(_presence_question(_pick(labels, rng), rng), "yes" if present else "no", "presence")
+                )
         return turns
 
     def _counts(self, view: View, rng: np.random.Generator) -> list[Turn]:
@@ -155,7 +159,9 @@ class Interviewer:
         shares = {label: float(np.nanmean(c)) for label, c in view.coverage.items() if np.isfinite(c).mean() > 0.9}
         if shares:
             label = _pick(list(shares), rng)
-            question = _pick((f"How much of the image is {label}?", f"What share of the area is covered by {label}?"), rng)
+            question = _pick(
+                (f"How much of the image is {label}?", f"What share of the area is covered by {label}?"), rng
+            )
             turns.append(self._ask(question, f"{round(shares[label] * 10) * 10} percent", "share"))
         if len(shares) >= 3:
             ranked = sorted(shares, key=lambda label: -shares[label])
@@ -164,7 +170,9 @@ class Interviewer:
         lone = _lone_objects(view)
         if lone:
             label, (x1, y1, x2, y2) = lone[int(rng.integers(len(lone)))]
-            question = _pick((f"In which part of the image is the {label}?", f"What is the position of the {label}?"), rng)
+            question = _pick(
+                (f"In which part of the image is the {label}?", f"What is the position of the {label}?"), rng
+            )
             turns.append(self._ask(question, part_of((x1 + x2) / 2, (y1 + y2) / 2), "position"))
         return turns
 
@@ -193,7 +201,9 @@ class Interviewer:
         turns = []
         for _ in range(min(2, len(view.boxes))):
             label, box = view.boxes[int(rng.integers(len(view.boxes)))]
-            turns.append(self._turn(PromptKind.DESCRIBE, label, "describe", box=format_box(box, self.dialect.box_scale)))
+            turns.append(
+                self._turn(PromptKind.DESCRIBE, label, "describe", box=format_box(box, self.dialect.box_scale))
+            )
         if view.record.complete and len(view.boxes) < 12 and rng.random() < 0.3:
             w, h = rng.uniform(0.08, 0.3, 2)
             x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)
@@ -215,7 +225,11 @@ class Interviewer:
         if absent and rng.random() < 0.3:
             empty = np.zeros((self.dialect.mask_grid, self.dialect.mask_grid), bool)
             label = _pick(absent, rng)
-            turns.append(self._turn(PromptKind.SEGMENT, format_mask(empty, self.dialect.mask_style, label), "segment", label=label))
+            turns.append(
+                self._turn(
+                    PromptKind.SEGMENT, format_mask(empty, self.dialect.mask_style, label), "segment", label=label
+                )
+            )
         return turns
 
     def _mask_text(self, share: np.ndarray, label: str) -> str:
@@ -234,7 +248,10 @@ class Interviewer:
             turns.append(self._turn(PromptKind.DETECT_CHANGE, reply, "change mask", label=word))
             changed = float(np.nanmean(share)) if np.isfinite(share).any() else np.nan
             if changed == 0 or changed > 0.01:
-                question = _pick(("Has anything changed?", f"Has any {word} changed?", "Is there a change between the two images?"), rng)
+                question = _pick(
+                    ("Has anything changed?", f"Has any {word} changed?", "Is there a change between the two images?"),
+                    rng,
+                )
                 turns.append(self._ask(question, "yes" if changed > 0 else "no", "change presence"))
         return turns
 
@@ -249,7 +266,12 @@ def _absent(view: View, label: str) -> bool:
 
 def _presence_question(label: str, rng: np.random.Generator) -> str:
     if label in NOT_COUNTED:
-        forms = (f"Is there {label}?", f"Is there any {label} in the image?", f"Can you see {label}?", f"Does the image show {label}?")
+        forms = (
+            f"Is there {label}?",
+            f"Is there any {label} in the image?",
+            f"Can you see {label}?",
+            f"Does the image show {label}?",
+        )
     else:
         forms = (
             f"Is there {an(label)}?",
@@ -264,7 +286,15 @@ def _presence_question(label: str, rng: np.random.Generator) -> str:
 
 def _count_question(label: str, rng: np.random.Generator) -> str:
     many = plural(label)
-    return _pick((f"How many {many}?", f"How many {many} are there?", f"How many {many} are in the image?", f"Count the {many}."), rng)
+    return _pick(
+        (
+            f"How many {many}?",
+            f"How many {many} are there?",
+            f"How many {many} are in the image?",
+            f"Count the {many}.",
+        ),
+        rng,
+    )
 
 
 def _lone_objects(view: View) -> list[tuple[str, BoxFrac]]:
