@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import save_checkpoint
+from rsvlm_cli import __version__
 from rsvlm_cli.tasks.dialect import NANO
+from train.card import make_card
 from train.config import Recipe
 from train.data.corpus_text import corpus_texts
 from train.data.mixture import Corpus
@@ -38,7 +40,11 @@ def main() -> None:
     until = time.time() + args.minutes * 60 if args.minutes else None
     run = train(recipe, corpus, NANO, TextCodec.load(tokenizer_file), args.out, until=until)
     save_checkpoint(run.model, args.out)
-    (args.out / "dialect.json").write_text(json.dumps(NANO.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    card = json.dumps(make_card(recipe, corpus, __version__), indent=1, ensure_ascii=False)
+    (args.out / "card.json").write_text(card + "\n", encoding="utf-8")
+    (args.out / "dialect.json").write_text(
+        json.dumps(NANO.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Stage:
         batch: views a step.
         lr: peak learning rate, reached after ``warmup`` steps, falling to zero by a cosine.
         tower_lr: peak rate of the vision tower in an ``instruct`` stage.
-        dense: every granularity goes through expert 0; when the next stage is not dense, expert 0 is copied to the others.
+        dense: every granularity goes through expert 0, which is copied to the others before a stage that is not dense.
         heads_weight: weight of the dense heads' loss beside the reply loss.
         max_turns: turns of one view a granularity, image, region, pixel.
     """
@@ -85,7 +85,9 @@ class Recipe:
         try:
             data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
             model = ModelConfig.from_json(data["model"])
-            stages = [Stage(**(stage | {"max_turns": tuple(stage.get("max_turns", (6, 4, 2)))})) for stage in data["stage"]]
+            stages = [
+                Stage(**(stage | {"max_turns": tuple(stage.get("max_turns", (6, 4, 2)))})) for stage in data["stage"]
+            ]
             return cls(
                 name=data["name"],
                 seed=data["seed"],

@@ -1,6 +1,6 @@
 """Dense heads on the vision tower: they teach it classes, masks, centres and change, and are thrown away at export.
 
-A tower that already sees is what the decoder learns to put into words; taught by words alone, a small tower hardly learns.
+A tower that already sees is what the decoder learns to put into words; by words alone, a small tower hardly learns.
 
 Axes: V views, N images, P visual tokens, g tokens a side, G = 2 g cells a side, C width.
 """
@@ -38,7 +38,9 @@ class TowerHeads(nn.Module):
         first = x[targets.images_of]
         losses: dict[str, Tensor] = {}
         if (targets.scene != IGNORE).any():
-            losses["scene"] = F.cross_entropy(self.scene(first.mean(1)), targets.scene, ignore_index=IGNORE, label_smoothing=0.05)
+            losses["scene"] = F.cross_entropy(
+                self.scene(first.mean(1)), targets.scene, ignore_index=IGNORE, label_smoothing=0.05
+            )
         known = targets.coverage.isfinite()
         if known.any():
             logits = to_cells(self.coverage(first))

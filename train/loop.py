@@ -1,7 +1,7 @@
 """The loop: every stage of a recipe, one batch law, resumable at any step.
 
-What a step does depends on the seed, the stage and the step number alone, so a run that was interrupted and resumed takes
-the identical next step.
+What a step does depends on the seed, the stage and the step number alone, so a run that was interrupted and resumed
+takes the identical next step.
 """
 
 import json
@@ -115,14 +115,19 @@ class Run:
 def build_optimiser(run: Run, stage: Stage) -> torch.optim.AdamW:
     """Return AdamW over the parts that a stage trains; norms, biases and embeddings do not decay."""
     towers = [run.model.vision, run.heads]
-    parts: list[tuple[nn.Module, float]] = [(part, stage.lr if stage.kind == "tower" else stage.tower_lr) for part in towers]
+    parts: list[tuple[nn.Module, float]] = [
+        (part, stage.lr if stage.kind == "tower" else stage.tower_lr) for part in towers
+    ]
     if stage.kind == "instruct":
         parts += [(run.model.projector, stage.lr), (run.model.decoder, stage.lr)]
     groups: list[dict[str, Any]] = []
     for part, lr in parts:
         decay = [p for p in part.parameters() if p.ndim > 1]
         rest = [p for p in part.parameters() if p.ndim <= 1]
-        groups += [{"params": decay, "peak": lr, "weight_decay": stage.weight_decay}, {"params": rest, "peak": lr, "weight_decay": 0.0}]
+        groups += [
+            {"params": decay, "peak": lr, "weight_decay": stage.weight_decay},
+            {"params": rest, "peak": lr, "weight_decay": 0.0},
+        ]
     if stage.kind == "instruct":
         groups.append({"params": [run.model.image_newline], "peak": stage.lr, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
@@ -171,12 +176,14 @@ def step_loss(run: Run, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, f
 def copy_expert(model: VLM) -> None:
     """Start every expert from expert 0, as stage 2 of the paper starts from the dense model."""
     for layer in model.decoder.layers:
-        first, *others = layer.experts
+        first, *others = layer.get_submodule("experts").children()
         for expert in others:
             expert.load_state_dict(first.state_dict())
 
 
-def train(recipe: Recipe, corpus: Corpus, dialect: Dialect, codec: TextCodec, out: Path, *, until: float | None = None) -> Run:
+def train(
+    recipe: Recipe, corpus: Corpus, dialect: Dialect, codec: TextCodec, out: Path, *, until: float | None = None
+) -> Run:
     """Run all stages, resuming from ``out/last.pt`` where it exists.
 
     Args:
@@ -233,7 +240,14 @@ def _run_stage(run: Run, stage: Stage, steps: Steps, out: Path, until: float | N
             logfile.write(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()}) + "\n")
             logfile.flush()
             if run.step % 100 == 0:
-                log.info("%s %d/%d %s eta %.0f min", stage.name, run.step, stage.steps, parts, (stage.steps - run.step) / rate / 60)
+                log.info(
+                    "%s %d/%d %s eta %.0f min",
+                    stage.name,
+                    run.step,
+                    stage.steps,
+                    parts,
+                    (stage.steps - run.step) / rate / 60,
+                )
             if now - saved > SAVE_EVERY_S or (until and now > until) or run.step == stage.steps:
                 run.save(out / "last.pt")
                 saved = now

@@ -1,4 +1,4 @@
-"""A tokenizer of our own: byte-level BPE with a small vocabulary, digits of a number together, one token a mask block."""
+"""A tokenizer of our own: byte-level BPE, small, with one token for a number and one for a mask block."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ STOP = "<|im_end|>"
 SPECIAL = ("<|endoftext|>", "<|im_start|>", STOP, "<image>")
 
 _WORDS = r"\d{1,3}| ?\p{L}+|[^\s\p{L}\d]+ ?|\s+"
-"""Numbers stand alone, so "[12, 34" is the five tokens of a box; words carry the blank before them, signs the one behind."""
+"""Numbers stand alone; words carry the blank before them, signs the one behind, so "[12, 34" is four tokens."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -23,7 +23,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -43,7 +46,10 @@ class TextCodec:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.stop: int = tokenizer.token_to_id(STOP)
+        stop = tokenizer.token_to_id(STOP)
+        if stop is None:
+            raise ValueError(f"the tokenizer has no {STOP}")
+        self.stop = stop
         self._memo: dict[str, list[int]] = {}
 
     @classmethod

@@ -42,10 +42,15 @@ def tiny_model() -> VLM:
 def test_packed_turns_have_the_loss_they_have_one_by_one(codec: TextCodec) -> None:
     model = tiny_model()
     packer = Packer(codec, NANO, model.config.image_tokens)
-    turns = [Turn(PromptKind.ASK, f"[VQA] {q}", r, "t") for q, r in (("How many ships?", "12"), ("Where?", "no"), ("building", "yes"))]
+    turns = [
+        Turn(PromptKind.ASK, f"[VQA] {q}", r, "t")
+        for q, r in (("How many ships?", "12"), ("Where?", "no"), ("building", "yes"))
+    ]
     features = model.encode_images(torch.randn(3, 3, 48, 48))
     packed = packer.pack(Granularity.IMAGE, [(0, 1, turns), (1, 2, turns[:1])])
-    alone = [packer.pack(Granularity.IMAGE, [(0, 1, [turn])]) for turn in turns] + [packer.pack(Granularity.IMAGE, [(1, 2, turns[:1])])]
+    alone = [packer.pack(Granularity.IMAGE, [(0, 1, [turn])]) for turn in turns] + [
+        packer.pack(Granularity.IMAGE, [(1, 2, turns[:1])])
+    ]
     with torch.no_grad():
         total, weight = reply_losses(model, features, packed, dense=False)
         parts = [reply_losses(model, features, one, dense=False) for one in alone]
@@ -54,14 +59,18 @@ def test_packed_turns_have_the_loss_they_have_one_by_one(codec: TextCodec) -> No
 
 
 def test_labels_are_the_reply_and_its_end_alone(codec: TextCodec) -> None:
-    packed = Packer(codec, NANO, 5).pack(Granularity.IMAGE, [(0, 1, [Turn(PromptKind.ASK, "[VQA] How many ships?", "12", "t")])])
+    packed = Packer(codec, NANO, 5).pack(
+        Granularity.IMAGE, [(0, 1, [Turn(PromptKind.ASK, "[VQA] How many ships?", "12", "t")])]
+    )
     said = packed.labels[packed.labels != IGNORE].tolist()
     assert codec.tokenizer.decode(said, skip_special_tokens=False) == "12" + STOP
     assert packed.positions[0].tolist() == list(range(packed.ids.shape[1]))
 
 
 def test_the_fed_prompt_is_the_dialects_prompt_tokenised_around_the_image(codec: TextCodec) -> None:
-    packed = Packer(codec, NANO, 5).pack(Granularity.REGION, [(0, 1, [Turn(PromptKind.GROUND, "[VG] Where is the ship?", "none", "t")])])
+    packed = Packer(codec, NANO, 5).pack(
+        Granularity.REGION, [(0, 1, [Turn(PromptKind.GROUND, "[VG] Where is the ship?", "none", "t")])]
+    )
     before, after = NANO.prompt(PromptKind.GROUND, phrase="ship").split("<image>")
     expected = [*codec.encode(before), *[-200] * 5, *codec.encode(after), *codec.encode("none")]
     assert packed.ids[0].tolist() == expected
@@ -83,16 +92,21 @@ def test_dense_targets_put_centres_and_coverage_where_the_boxes_are(tmp_path: Pa
     law = ViewLaw(size_px=48, augment=False)
     views = [corpus.view("tiny", record, law, np.random.default_rng(0)) for record in corpus.records["tiny"]]
     targets = dense_targets(views, LABELS, 24)
-    assert targets.images_of.tolist() == [0, 1, 2] and targets.pairs.tolist() == [2]
+    assert targets.images_of.tolist() == [0, 1, 2]
+    assert targets.pairs.tolist() == [2]
     assert targets.scene.tolist() == [0, 1, IGNORE]
     x1, y1, x2, y2 = (v * 24 / SIDE for v in corpus.records["tiny"][0].objects[0].box_px)
     row, column = int((y1 + y2) / 2), int((x1 + x2) / 2)
-    assert targets.centres[0, 0, row, column] == 1 and targets.centres[0, 1].max() == 0
+    assert targets.centres[0, 0, row, column] == 1
+    assert targets.centres[0, 1].max() == 0
     assert targets.coverage[0, 0, row, column] == 1
     assert targets.coverage[0, 0].sum() == pytest.approx((x2 - x1) * (y2 - y1), rel=1e-4)
     view, *_, log_w, log_h = targets.boxes[0].tolist()
-    assert view == 0 and 2**log_w == pytest.approx(x2 - x1, rel=1e-4) and 2**log_h == pytest.approx(y2 - y1, rel=1e-4)
-    assert targets.change[0].sum() > 0 and targets.coverage[2].isnan().all()
+    assert view == 0
+    assert 2**log_w == pytest.approx(x2 - x1, rel=1e-4)
+    assert 2**log_h == pytest.approx(y2 - y1, rel=1e-4)
+    assert targets.change[0].sum() > 0
+    assert targets.coverage[2].isnan().all()
     losses = TowerHeads(32, LABELS)(torch.randn(4, 144, 32), targets)
     assert set(losses) == {"scene", "coverage", "centres", "boxes", "change"}
 
@@ -101,4 +115,5 @@ def test_cells_of_a_token_are_its_two_by_two_block() -> None:
     tokens = torch.zeros(1, 9, 4)
     tokens[0, 5] = torch.tensor([1.0, 2.0, 3.0, 4.0])  # row 1, column 2
     cells = to_cells(tokens)[0, 0]
-    assert cells[2:4, 4:6].tolist() == [[1, 2], [3, 4]] and cells.sum() == 10
+    assert cells[2:4, 4:6].tolist() == [[1, 2], [3, 4]]
+    assert cells.sum() == 10

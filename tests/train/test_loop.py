@@ -16,7 +16,7 @@ from rsvlm_cli.tasks.dialect import NANO
 from train.config import LabelSets, Recipe, Stage
 from train.data.corpus_text import corpus_texts
 from train.data.mixture import Corpus
-from train.loop import Run, build_optimiser, copy_expert, learning_rate, step_loss, train
+from train.loop import copy_expert, learning_rate, train
 from train.tokenizer import TextCodec, train_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,9 @@ RECIPE = Recipe(
         stem_channels=(8, 16),
         stem_blocks=(0, 1),
     ),
-    decoder=DecoderConfig(vocab_size=420, hidden_size=16, intermediate_size=24, layers=1, heads=2, kv_heads=1, tie_embeddings=True),
+    decoder=DecoderConfig(
+        vocab_size=420, hidden_size=16, intermediate_size=24, layers=1, heads=2, kv_heads=1, tie_embeddings=True
+    ),
     labels=LabelSets(scenes=("farmland", "industrial"), objects=("building", "ship"), masks=("building",)),
     weights={"tiny": 1.0},
     turn_weights={},
@@ -98,8 +100,10 @@ def test_a_tower_stage_leaves_the_decoder_alone(corpus: Corpus, codec: TextCodec
 
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     stage = Stage(name="s", kind="tower", steps=110, batch=1, lr=1.0, warmup=10)
-    assert learning_rate(0, stage) == pytest.approx(0.1) and learning_rate(9, stage) == 1.0
-    assert learning_rate(60, stage) == pytest.approx(0.5) and learning_rate(110, stage) == pytest.approx(0)
+    assert learning_rate(0, stage) == pytest.approx(0.1)
+    assert learning_rate(9, stage) == 1.0
+    assert learning_rate(60, stage) == pytest.approx(0.5)
+    assert learning_rate(110, stage) == pytest.approx(0)
 
 
 def test_every_shipped_recipe_reads_and_a_broken_one_is_named(tmp_path: Path) -> None:

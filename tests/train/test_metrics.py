@@ -12,7 +12,9 @@ from train.metrics.text import bleu, cider_d, rouge_l
 
 
 def test_iou_of_half_overlapping_squares_is_one_third() -> None:
-    assert iou_matrix(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2], [5, 5, 6, 6]])) == pytest.approx(np.array([[1 / 3, 0]]))
+    assert iou_matrix(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2], [5, 5, 6, 6]])) == pytest.approx(
+        np.array([[1 / 3, 0]])
+    )
 
 
 def test_a_truth_is_taken_once_and_by_the_better_score() -> None:
@@ -50,7 +52,11 @@ def test_rouge_l_equals_the_hand_computed_f_score() -> None:
 
 
 def test_cider_d_of_the_only_reference_is_ten_and_of_a_stranger_zero() -> None:
-    refs = [["a white plane stands on grey ground"], ["some green trees are near a lake"], ["two ships lie in the port"]]
+    refs = [
+        ["a white plane stands on grey ground"],
+        ["some green trees are near a lake"],
+        ["two ships lie in the port"],
+    ]
     scores = cider_d(["a white plane stands on grey ground", "desert", "two ships lie in the port"], refs)
     assert scores == pytest.approx([10, 0, 10])
 

@@ -71,13 +71,25 @@ def test_every_reply_is_of_its_grammar_and_true(corpus: Corpus) -> None:
                 if turn.kind in (PromptKind.SEGMENT, PromptKind.DETECT_CHANGE):
                     assert matches(mask_grammar(NANO.mask_style, NANO.mask_grid, ()), turn.reply)
                     covered = parse_mask(turn.reply, NANO.mask_style, NANO.mask_grid, ("building",)).mean()
-                    truth = sum((b.box_px[2] - b.box_px[0]) * (b.box_px[3] - b.box_px[1]) for b in record.objects) / SIDE**2
+                    truth = (
+                        sum((b.box_px[2] - b.box_px[0]) * (b.box_px[3] - b.box_px[1]) for b in record.objects) / SIDE**2
+                    )
                     assert abs(covered - (0 if "ship" in turn.user else truth)) < 0.06
                 if turn.topic == "count":
                     assert turn.reply == ("0" if "ship" in turn.user else str(len(record.objects)))
                 if turn.topic == "presence":
                     assert turn.reply == ("no" if "ship" in turn.user else "yes")
-    assert {"count", "presence", "ground", "ground absent", "refer", "segment", "change mask", "caption", "scene"} <= topics
+    assert {
+        "count",
+        "presence",
+        "ground",
+        "ground absent",
+        "refer",
+        "segment",
+        "change mask",
+        "caption",
+        "scene",
+    } <= topics
 
 
 def test_a_step_draws_the_same_views_again_and_other_steps_others(corpus: Corpus) -> None:
@@ -88,5 +100,12 @@ def test_a_step_draws_the_same_views_again_and_other_steps_others(corpus: Corpus
 
 
 def test_words_for_places_and_plurals() -> None:
-    assert part_of(0.1, 0.1) == "upper left" and part_of(0.99, 0.5) == "right" and part_of(0.5, 0.5) == "center"
-    assert [plural(w) for w in ("bus", "ship", "tennis court", "truck")] == ["buses", "ships", "tennis courts", "trucks"]
+    assert part_of(0.1, 0.1) == "upper left"
+    assert part_of(0.99, 0.5) == "right"
+    assert part_of(0.5, 0.5) == "center"
+    assert [plural(w) for w in ("bus", "ship", "tennis court", "truck")] == [
+        "buses",
+        "ships",
+        "tennis courts",
+        "trucks",
+    ]

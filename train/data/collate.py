@@ -1,8 +1,8 @@
 """Views to tensors: pictures, dense targets for the tower, and packed sequences for the decoder.
 
-Packing: a sequence is one view's image prefix followed by several turns of one granularity. Each turn sees the prefix and
-itself, never another turn, and its positions go on from the prefix: the loss equals that of the turns one by one, and the
-image is read once.
+Packing: a sequence is one view's image prefix followed by several turns of one granularity. Each turn sees the prefix
+and itself, never another turn, and its positions go on from the prefix: the loss equals that of the turns one by one,
+and the image is read once.
 
 Axes: V views, N images, G mask cells a side, L labels, B sequences, T tokens.
 """
@@ -42,7 +42,8 @@ class DenseTargets:
         scene: ``(V,)`` int64 class, or `IGNORE`.
         coverage: ``(V, L_masks, G, G)`` in [0, 1].
         centres: ``(V, L_objects, G, G)`` in [0, 1], a bump at each object's centre.
-        boxes: ``(K, 7)``: view, row, column, then dx, dy (centre within its cell, [0, 1]) and log2 of width and height in cells.
+        boxes: ``(K, 7)``: view, row, column, then dx, dy (centre within its cell, [0, 1]), log2 of width and height in
+            cells.
         pairs: ``(P,)`` views that show two dates.
         change: ``(P, G, G)`` in [0, 1].
     """

@@ -15,7 +15,11 @@ from train.data.views import View
 MAX_BOXES = 20
 """Boxes in one training reply; a busier view is not asked for that label."""
 
-CHANGE = "change"
+CHANGED_SHARE = 0.35
+"""Share of a mask cell from which it counts as changed."""
+
+_CHANGE_WORDS = {"urban change": "urban", "land change": "land cover"}
+"""How a set's change is called in a prompt; "land cover" is the word for any change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,27 @@ NOT_COUNTED = frozenset(
 """Class words that name stuff rather than things."""
 
 URBAN = frozenset(
-    "center,church,commercial,dense residential,industrial,medium residential,parking,railway station,school,square,stadium,"
-    "viaduct,airport,playground,port".split(",")
+    (
+        "airport",
+        "center",
+        "church",
+        "commercial",
+        "dense residential",
+        "industrial",
+        "medium residential",
+        "parking",
+        "playground",
+        "port",
+        "railway station",
+        "school",
+        "square",
+        "stadium",
+        "viaduct",
+    )
 )
-RURAL = frozenset("bare land,beach,desert,farmland,forest,meadow,mountain,river,pond,sparse residential".split(","))
+RURAL = frozenset(
+    ("bare land", "beach", "desert", "farmland", "forest", "meadow", "mountain", "pond", "river", "sparse residential")
+)
 """AID scenes that are clearly one or the other; the rest are not asked."""
 
 _PARTS = (("upper left", "top", "upper right"), ("left", "center", "right"), ("lower left", "bottom", "lower right"))
@@ -188,9 +209,9 @@ class Interviewer:
             if label in view.complete and len(boxes) <= MAX_BOXES:
                 turns.append(self._turn(PromptKind.GROUND, format_boxes(boxes, scale, none), "ground", phrase=label))
             if len(boxes) > 1:
-                phrase, box = _unique_phrase(label, boxes, rng)
-                if box is not None:
-                    turns.append(self._turn(PromptKind.GROUND, format_box(box, scale), "refer", phrase=phrase))
+                phrase, chosen = _unique_phrase(label, boxes, rng)
+                if chosen is not None:
+                    turns.append(self._turn(PromptKind.GROUND, format_box(chosen, scale), "refer", phrase=phrase))
         pointed = {label for label, *_ in view.points}
         absent = [label for label in view.complete if label not in by_label and label not in pointed]
         if absent and none:
@@ -237,22 +258,30 @@ class Interviewer:
 
     # --- pairs ---
 
+    def _change_mask(self, word: str, share: np.ndarray) -> Turn:
+        # A change is often narrower than a cell; half covered would lose it.
+        cells = np.nan_to_num(share) >= CHANGED_SHARE
+        return self._turn(
+            PromptKind.DETECT_CHANGE, format_mask(cells, self.dialect.mask_style, word), "change mask", label=word
+        )
+
     def _change(self, view: View, rng: np.random.Generator) -> list[Turn]:
         turns = []
         if view.record.captions and view.zoom > 0.9:
             turns.append(self._turn(PromptKind.DESCRIBE_CHANGE, _pick(view.record.captions, rng), "change caption"))
         for label, share in view.coverage.items():
-            word = label.removesuffix(" change")
-            cells = np.nan_to_num(share) >= 0.35
-            reply = format_mask(cells, self.dialect.mask_style, word)
-            turns.append(self._turn(PromptKind.DETECT_CHANGE, reply, "change mask", label=word))
+            word = _CHANGE_WORDS.get(label, label)
+            turns.append(self._change_mask(word, share))
+            if word not in ("urban", "land cover") and view.record.source in ("scenes", "composites"):
+                turns.append(self._change_mask("land cover", share))
             changed = float(np.nanmean(share)) if np.isfinite(share).any() else np.nan
             if changed == 0 or changed > 0.01:
-                question = _pick(
-                    ("Has anything changed?", f"Has any {word} changed?", "Is there a change between the two images?"),
-                    rng,
+                forms = (
+                    "Has anything changed?",
+                    f"Has any {word} changed?",
+                    "Is there a change between the two images?",
                 )
-                turns.append(self._ask(question, "yes" if changed > 0 else "no", "change presence"))
+                turns.append(self._ask(_pick(forms, rng), "yes" if changed > 0 else "no", "change presence"))
         return turns
 
 
@@ -266,7 +295,7 @@ def _absent(view: View, label: str) -> bool:
 
 def _presence_question(label: str, rng: np.random.Generator) -> str:
     if label in NOT_COUNTED:
-        forms = (
+        forms: tuple[str, ...] = (
             f"Is there {label}?",
             f"Is there any {label} in the image?",
             f"Can you see {label}?",

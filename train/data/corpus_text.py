@@ -11,7 +11,7 @@ from train.data.views import ViewLaw
 
 
 def corpus_texts(corpus: Corpus, dialect: Dialect, seed: int) -> Iterator[str]:
-    """Yield every caption once, and the turns of up to 300 views of each set; mask pictures have tokens of their own."""
+    """Yield every caption once, and the turns of up to 300 views of each set; mask blocks are tokens already."""
     interviewer = Interviewer(dialect)
     law = ViewLaw(size_px=32, grid=dialect.mask_grid)
     rng = np.random.default_rng(seed)

@@ -23,6 +23,8 @@ def bootstrap_by_place(
         groups.setdefault(place, []).append(i)
     members = [np.array(group) for group in groups.values()]
     rng = np.random.default_rng(seed)
-    values = [score(np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])) for _ in range(draws)]
+    values = [
+        score(np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])) for _ in range(draws)
+    ]
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)

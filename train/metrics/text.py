@@ -1,7 +1,7 @@
 """Scores of texts: BLEU, ROUGE-L, CIDEr-D, without Java.
 
-Each takes one candidate and several references an image. Texts are lower-cased and split into words and numbers, which for
-captions without contractions equals the PTB tokenizer of the COCO caption code with punctuation removed.
+Each takes one candidate and several references an image. Texts are lower-cased and split into words and numbers, which
+for captions without contractions equals the PTB tokenizer of the COCO caption code with punctuation removed.
 """
 
 import math
@@ -88,7 +88,10 @@ def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], sigm
 
     def vectors(tokens: list[str]) -> list[dict[tuple[str, ...], float]]:
         return [
-            {gram: count * (log_images - math.log(max(1, frequency[gram]))) for gram, count in _ngrams(tokens, n).items()}
+            {
+                gram: count * (log_images - math.log(max(1, frequency[gram])))
+                for gram, count in _ngrams(tokens, n).items()
+            }
             for n in range(1, 5)
         ]
 

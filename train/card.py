@@ -1,0 +1,83 @@
+"""The card of a trained model: what export writes into the manifest beside weights and sizes."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from train.config import Recipe
+from train.data.convert import SOURCES
+from train.data.mixture import Corpus
+from train.tokenizer import STOP
+
+OPEN_LICENCE = "Apache-2.0"
+RESEARCH_LICENCE = (
+    "Apache-2.0 as far as the weights are ours to give; trained in part on research-only sets, "
+    "whose terms bind their use"
+)
+
+MADE_HERE = {
+    "scenes": "drawn by this project (train/data/scenes)",
+    "composites": "objects of the prepared sets pasted on their images (train/data/composites); terms of those sets",
+}
+
+
+def make_card(recipe: Recipe, corpus: Corpus, version: str) -> dict[str, Any]:
+    """Return the content of ``card.json``: licence, data with terms, classes with the ground sampling they had."""
+    data = [_data_entry(name, len(records)) for name, records in corpus.records.items()]
+    research = any(entry["terms"] == "research only" for entry in data)
+    return {
+        "name": recipe.name,
+        "family": recipe.name,
+        "version": version,
+        "licence": RESEARCH_LICENCE if research else OPEN_LICENCE,
+        "stop_tokens": [STOP],
+        "languages": ["en"],
+        "max_context": 2048,
+        "data": data,
+        "classes": {
+            "scene": list(recipe.labels.scenes),
+            "objects": _object_classes(corpus, recipe.labels.objects),
+            "masks": [label for label in recipe.labels.masks if label in STUFF],
+            "change": ["land cover", "building"],
+        },
+    }
+
+
+STUFF = ("building", "forest", "road", "unpaved land", "vegetation", "water")
+"""Mask classes that `segment` offers by itself; the rest are objects, better found as boxes."""
+
+
+def _data_entry(name: str, n_records: int) -> dict[str, Any]:
+    if name in MADE_HERE:
+        return {
+            "name": name,
+            "licence": MADE_HERE[name],
+            "terms": "open" if name == "scenes" else "research only",
+            "used_for": "all tasks",
+            "records": n_records,
+        }
+    source = SOURCES[name]
+    return {
+        "name": name,
+        "licence": source.licence,
+        "terms": source.terms,
+        "used_for": source.teaches,
+        "records": n_records,
+    }
+
+
+def _object_classes(corpus: Corpus, labels: Collection[str]) -> list[dict[str, Any]]:
+    """List each class with the 5th to 95th percentile of the ground sampling it had, where sets state it."""
+    seen: dict[str, list[float]] = defaultdict(list)
+    for records in corpus.records.values():
+        for record in records:
+            if record.gsd_m is not None:
+                for label in {item.label for item in record.objects}:
+                    seen[label].append(record.gsd_m)
+    entries: list[dict[str, Any]] = []
+    for label in labels:
+        low_high = [round(float(v), 2) for v in np.percentile(seen[label], [5, 95])] if seen[label] else None
+        entries.append({"label": label} | ({"gsd_m": low_high} if low_high else {}))
+    return entries
