@@ -17,7 +17,7 @@ from PIL import Image
 from rsvlm_cli import pipeline
 from rsvlm_cli.results import Answer, Box, ClassScores, Mask
 from rsvlm_cli.scene import Settings
-from train.data.conversations import an
+from train.data.phrases import an
 from train.data.records import RECORDS_FILE, Record, read_records
 from train.metrics.boxes import Counts, count_matches
 from train.metrics.intervals import bootstrap_by_place

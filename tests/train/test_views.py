@@ -11,8 +11,9 @@ from tiny_sets import SIDE, make_tiny_set
 
 from rsvlm_cli.tasks.dialect import NANO, PromptKind
 from rsvlm_cli.tasks.grammar import BoxList, mask_grammar, matches, parse_boxes, parse_mask
-from train.data.conversations import Interviewer, part_of, plural
+from train.data.conversations import Interviewer, part_of
 from train.data.mixture import Corpus, Mixture
+from train.data.phrases import plural
 from train.data.views import ViewLaw, make_view
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from rsvlm_cli.tasks.dialect import GRANULARITY, Dialect, Granularity, PromptKind
 from rsvlm_cli.tasks.grammar import BoxFrac, format_box, format_boxes, format_mask
+from train.data.phrases import an, plural
 from train.data.views import View
 
 MAX_BOXES = 20
@@ -42,16 +43,6 @@ class Turn:
     def granularity(self) -> Granularity:
         """The expert set that serves it."""
         return GRANULARITY[self.kind]
-
-
-def plural(label: str) -> str:
-    """Return the plural of a class word."""
-    return label + ("es" if label.endswith(("s", "sh", "ch")) else "s")
-
-
-def an(label: str) -> str:
-    """Return a class word with its article."""
-    return ("an " if label[0] in "aeio" else "a ") + label
 
 
 NOT_COUNTED = frozenset(

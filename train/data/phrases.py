@@ -47,11 +47,15 @@ def plural(label: str) -> str:
     return label + ("es" if label.endswith(("s", "x", "ch", "sh")) else "s")
 
 
+def an(label: str) -> str:
+    """Return a class word with its article."""
+    return ("an " if label[0] in "aeiou" else "a ") + label
+
+
 def counted(label: str, n: int, *, article: bool = False) -> str:
     """Return ``three ships``; of one, ``one ship`` or with ``article`` ``a ship``."""
     if n == 1:
-        one = ("an" if label[0] in "aeiou" else "a") if article else "one"
-        return f"{one} {label}"
+        return an(label) if article else f"one {label}"
     return f"{number(n)} {plural(label)}"
 
 
