@@ -47,12 +47,10 @@ def sweep(paths: Iterable[Path], seconds_each: float = 15.0) -> Iterator[Outcome
             yield Outcome(path, *json.loads(line), seconds)
             continue
         yield Outcome(path, "killed" if answered else "hang", "", seconds)
-        worker.kill()
-        worker.wait()
+        _stop(worker)
         worker = None
     if worker is not None:
-        worker.stdin.close()
-        worker.wait()
+        _stop(worker)
 
 
 def _start() -> subprocess.Popen[str]:
@@ -65,6 +63,12 @@ def _start() -> subprocess.Popen[str]:
         text=True,
         env=os.environ | {"PYTHONPATH": str(root)},
     )
+
+
+def _stop(worker: subprocess.Popen[str]) -> None:
+    worker.kill()
+    with worker:  # closes its pipes and waits for it
+        pass
 
 
 def _read(path: str) -> tuple[str, str]:
