@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--raster", type=Path, help=f"a GeoTIFF of your own; default: a made one, {SIDE_PX} px squared")
-    parser.add_argument("--question", default="Is there a river?")
+    parser.add_argument("--question", default="Is there water?")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         raster = options.raster or Path(folder) / "scene.tif"

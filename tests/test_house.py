@@ -191,7 +191,7 @@ def test_the_installed_tool_answers_without_torch_and_without_network(installed,
     shown = run("--help")
     assert shown.returncode == 0, shown.stderr
     assert "detect-change" in shown.stdout
-    asked = run("ask", "scene.tif", "Is there a river?", "--json")
+    asked = run("ask", "scene.tif", "Is there water?", "--json")
     assert asked.returncode == 0, asked.stderr
     report = json.loads(asked.stdout)
     assert report["task"] == "ask"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rsvlm_cli.scene import Settings
 
 EXAMPLES = (
-    'rsvlm ask scene.tif "Is there a river?"',
+    'rsvlm ask scene.tif "Is there water?"',
     'rsvlm ask scene.tif "How many planes are there?" "Is it urban or rural?" --json',
     'rsvlm ask tiles/*.tif -q "Is there a ship?" --jsonl > ships.jsonl',
     'rsvlm ask 2019.tif --after 2024.tif "Has anything changed?"',
@@ -46,7 +46,7 @@ def ask(
         raise UsageError(f"--after: found {len(rasters)} rasters before it, wanted one")
     if not questions:
         if test or len(rasters) > 1:
-            raise UsageError('found no question, wanted one: "Is there a river?" after the raster, or -q')
+            raise UsageError('found no question, wanted one: "Is there water?" after the raster, or -q')
         questions = read_questions([*rasters, *pair], settings, stream=not (out.json or out.jsonl or out.out))
         if not questions:
             return
@@ -56,7 +56,7 @@ def ask(
     from rsvlm_cli.tasks.ask import is_yes_no
 
     if test and (len(rasters) > 1 or len(questions) > 1 or not is_yes_no(questions[0])):
-        raise UsageError("--test: wanted one raster and one question of yes or no, such as: Is there a river?")
+        raise UsageError("--test: wanted one raster and one question of yes or no, such as: Is there water?")
     answers: list[str] = []
 
     def work(raster: str) -> Report:
@@ -86,7 +86,7 @@ def read_questions(rasters: list[str], settings: "Settings", *, stream: bool) ->
     if not (stream or on_terminal):
         questions = [line for line in lines if line]
         if not questions:
-            raise UsageError('found no question on stdin, wanted one a line (or "Is there a river?" after the raster)')
+            raise UsageError('found no question on stdin, wanted one a line (or "Is there water?" after the raster)')
         return questions
     n = 0
     with open_scene(rasters, settings) as scene:
@@ -102,5 +102,5 @@ def read_questions(rasters: list[str], settings: "Settings", *, stream: bool) ->
                 sys.stderr.write("> ")
                 sys.stderr.flush()
     if not n and not on_terminal:
-        raise UsageError('found no question on stdin, wanted one a line (or "Is there a river?" after the raster)')
+        raise UsageError('found no question on stdin, wanted one a line (or "Is there water?" after the raster)')
     return []

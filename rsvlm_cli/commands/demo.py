@@ -23,7 +23,7 @@ NAMES = (
     *("buildings.gpkg", "buildings.png"),
     *("change.tif", "change.geojson", "change.png"),
 )
-QUESTIONS = ("Is there a river?", "How many buildings are there?", "Which land cover is most common?")
+QUESTIONS = ("Is there water?", "How many buildings are there?", "Which land cover is most common?")
 
 
 def demo(

@@ -12,7 +12,7 @@ from rsvlm_cli.output.document import dump
 from tests.factories import draw_scene, write_geotiff
 
 TASKS = {
-    "ask": ("ask", "scene.tif", "Is there a river?", "How many ships are there?"),
+    "ask": ("ask", "scene.tif", "Is there water?", "How many ships are there?"),
     "caption": ("caption", "scene.tif"),
     "classify": ("classify", "scene.tif", "--labels", "urban,forest"),
     "ground": ("ground", "scene.tif", "-p", "ship", "-p", "building"),
@@ -93,13 +93,13 @@ def test_indented_json_keeps_strings_to_the_letter():
 
 
 def test_text_for_several_rasters_names_each(run):
-    done = run("ask", "before.tif", "after.tif", "-q", "Is there a river?")
+    done = run("ask", "before.tif", "after.tif", "-q", "Is there water?")
     assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == ["before.tif", "after.tif"]
 
 
 def test_one_broken_raster_does_not_take_the_others(run, scenes):
     (scenes / "broken.tif").write_bytes(b"II*\0nothing")
-    done = run("ask", "before.tif", "broken.tif", "after.tif", "-q", "Is there a river?", "--jsonl")
+    done = run("ask", "before.tif", "broken.tif", "after.tif", "-q", "Is there water?", "--jsonl")
     assert done.exit_code == 6
     assert [json.loads(line)["sources"][0]["path"] for line in done.stdout.splitlines()] == ["before.tif", "after.tif"]
     assert "error: broken.tif" in done.stderr
@@ -107,12 +107,12 @@ def test_one_broken_raster_does_not_take_the_others(run, scenes):
 
 
 def test_questions_come_from_stdin_one_a_line(run, report):
-    done = run("ask", "scene.tif", stdin="Is there a river?\n\nAre there ships?\n")
+    done = run("ask", "scene.tif", stdin="Is there water?\n\nAre there ships?\n")
     assert done.exit_code == 0
     assert len(done.stdout.splitlines()) == 2
     assert set(done.stdout.split()) <= {"yes", "no"}
-    document = report("ask", "scene.tif", stdin="Is there a river?\nAre there ships?\n")
-    assert [answer["question"] for answer in document["results"]] == ["Is there a river?", "Are there ships?"]
+    document = report("ask", "scene.tif", stdin="Is there water?\nAre there ships?\n")
+    assert [answer["question"] for answer in document["results"]] == ["Is there water?", "Are there ships?"]
     assert [answer["text"] for answer in document["results"]] == done.stdout.split()
 
 
@@ -125,7 +125,7 @@ def test_no_question_at_all_is_a_usage_error(run):
 @pytest.mark.parametrize(("likelihoods", "code"), [([-1.0, -2.0], 0), ([-2.0, -1.0], 10)])
 def test_under_test_the_exit_code_is_the_answer(run, fake_engine, likelihoods, code):
     fake_engine(likelihoods)
-    done = run("ask", "scene.tif", "Is there a river?", "--test")
+    done = run("ask", "scene.tif", "Is there water?", "--test")
     assert done.exit_code == code
     assert done.stdout == ("yes\n" if code == 0 else "no\n")
 
@@ -139,7 +139,7 @@ def test_a_question_about_two_dates_sees_both(run, fake_engine):
 
 def test_a_raster_is_encoded_once_for_all_questions(run, fake_engine):
     engine = fake_engine([-1.0, -2.0], "7", "a port")
-    done = run("ask", "scene.tif", "Is there a river?", "How many ships are there?", "What is this?")
+    done = run("ask", "scene.tif", "Is there water?", "How many ships are there?", "What is this?")
     assert done.stdout == "yes\n7\na port\n"
     assert engine.n_encoded == 1
 
@@ -162,7 +162,7 @@ def test_a_label_the_model_was_not_taught_is_said(run):
 
 def test_a_window_is_all_the_model_sees(report, fake_engine):
     engine = fake_engine([-1.0, -2.0])
-    document = report("ask", "scene.tif", "Is there a river?", "--window", "64,32,192,96")
+    document = report("ask", "scene.tif", "Is there water?", "--window", "64,32,192,96")
     assert document["sources"][0]["window_px"] == [64, 32, 192, 96]
     (picture,) = engine.calls[0]["features"]
     with rasterio.open("scene.tif") as dataset:

@@ -137,7 +137,7 @@ def test_an_interrupt_is_130_and_leaves_nothing_behind(run, fake_engine, scenes)
 
 def test_quiet_says_nothing_but_errors_and_verbose_says_more(run, scenes):
     write_png(scenes / "plain.png")
-    question = ("ask", "plain.png", "Is there a river?")
+    question = ("ask", "plain.png", "Is there water?")
     assert "warning: plain.png: has no georeference" in run(*question).stderr
     assert run("--quiet", *question).stderr == ""
     assert "note: wrote x.json" in run("--verbose", *question, "--out", "x.json").stderr
@@ -157,7 +157,7 @@ def test_a_signal_while_it_works_ends_it_in_one_line(scenes, offline_env, bundle
     process = subprocess.Popen(
         command, cwd=scenes, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    process.stdin.write("Is there a river?\n")
+    process.stdin.write("Is there water?\n")
     process.stdin.flush()
     assert process.stdout.readline().strip() in ("yes", "no")
     os.kill(process.pid, signal.SIGINT)

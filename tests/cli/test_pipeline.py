@@ -177,7 +177,7 @@ def test_sampling_is_for_free_text_alone(here, fake_engine):
 def test_one_process_opens_a_model_once(here, bundle_path):
     settings = Settings(model=str(bundle_path))
     first = scene.open_engine(settings.model, settings.device, settings.threads)
-    pipeline.ask(["scene.tif"], ["Is there a river?"], settings)
+    pipeline.ask(["scene.tif"], ["Is there water?"], settings)
     assert scene.open_engine(settings.model, settings.device, settings.threads) is first
 
 

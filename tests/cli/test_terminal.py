@@ -65,20 +65,20 @@ def test_progress_is_shown_on_the_terminal_and_the_answer_alone_on_stdout(on_ter
 
 
 def test_show_draws_the_result_on_the_terminal(on_terminal):
-    code, stdout, shown = on_terminal("ask", "scene.tif", "Is there a river?", "--show", COLUMNS="80")
+    code, stdout, shown = on_terminal("ask", "scene.tif", "Is there water?", "--show", COLUMNS="80")
     assert code == 0
     assert shown.count("▀") == 80 * 40
     assert stdout in ("yes\n", "no\n")
 
 
 def test_without_colour_nothing_is_drawn(on_terminal):
-    _, _, shown = on_terminal("ask", "scene.tif", "Is there a river?", "--show", NO_COLOR="1")
+    _, _, shown = on_terminal("ask", "scene.tif", "Is there water?", "--show", NO_COLOR="1")
     assert "▀" not in shown
     assert "--show draws" in shown
 
 
 def test_without_a_question_a_terminal_gets_a_chat(on_terminal):
-    code, stdout, shown = on_terminal("ask", "scene.tif", typed="Is there a river?\nAre there ships?\n\x04")
+    code, stdout, shown = on_terminal("ask", "scene.tif", typed="Is there water?\nAre there ships?\n\x04")
     assert code == 0
     assert len(stdout.split()) == 2
     assert set(stdout.split()) <= {"yes", "no"}
