@@ -230,6 +230,11 @@ class Scene:
         warnings = list(self.warnings)
         if sources[0].valid_frac < 0.5:
             warnings.append(f"{sources[0].path}: {1 - sources[0].valid_frac:.0%} of the window holds no data")
+        name = self.bundle.manifest.name
+        if task in (self.bundle.manifest.quality or {}).get("not_learnt", ()):
+            warnings.append(
+                f"{name} has not learnt {task}: its scores are no better than not looking (rsvlm models show {name})"
+            )
         return Report(
             task=task,
             model=(self.bundle.manifest.name, self.bundle.sha256),

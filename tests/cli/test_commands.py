@@ -1,6 +1,8 @@
 """Every command on a real engine with random weights: the roads and the forms are true, the words are noise."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from rsvlm_cli.output.document import dump
+from rsvlm_cli.runtime.bundle import read_bundle, write_manifest
 from tests.factories import draw_scene, write_geotiff
 
 TASKS = {
@@ -219,3 +222,12 @@ def test_the_demo_names_the_files_it_wrote_and_they_open(run, scenes):
     assert Image.open("demo/change.png").width > 1000
     assert run("demo", "--out", "demo").exit_code == 3
     assert run("demo", "--out", "demo", "--overwrite").exit_code == 0
+
+
+def test_a_task_that_the_card_calls_not_learnt_is_said_with_every_reply(run, bundle_path, tmp_path, monkeypatch):
+    folder = shutil.copytree(bundle_path, tmp_path / "honest")
+    bundle = read_bundle(folder)
+    write_manifest(folder, replace(bundle.manifest, name="honest", quality={"not_learnt": ["caption"]}))
+    monkeypatch.setenv("RSVLM_MODEL", str(folder))
+    assert "honest has not learnt caption" in run("caption", "scene.tif").stderr
+    assert "not learnt" not in run("classify", "scene.tif").stderr
