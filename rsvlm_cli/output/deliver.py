@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rsvlm_cli.errors import BatchError, ReplyTruncated, RsvlmError, UsageError
 from rsvlm_cli.geo.align import open_pair
@@ -169,7 +169,10 @@ def write_file(path: Path, report: Report, targets: Targets) -> None:
     else:
         mask = next(result for result in report.results if isinstance(result, Mask))
         provenance = {"task": report.task, "model": report.model[0], "model_sha256": report.model[1]}
-        write_mask(path, mask, report.sources[0], overwrite=targets.overwrite, provenance=provenance)
+        source = report.sources[0]
+        # Without a georeference the pixel grid is the only place that a mask has.
+        grid: Literal["cells", "pixels"] = "cells" if source.transform else "pixels"
+        write_mask(path, mask, source, overwrite=targets.overwrite, grid=grid, provenance=provenance)
     logger.info("wrote %s", path)
 
 

@@ -1,5 +1,7 @@
 """Pixels to the vision graph's input: the one law of resizing and normalising, shared by training and runtime."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -20,7 +22,12 @@ def prepare(pixels: np.ndarray, image: ImageSpec) -> np.ndarray:
         ``(3, S, S)`` float32.
     """
     resized = np.asarray(Image.fromarray(pixels).resize(image.size, Image.Resampling.BICUBIC))
+    return normalise(resized, image.mean, image.std)
+
+
+def normalise(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Bring ``(H, W, 3)`` uint8 to ``(3, H, W)`` float32: ``(x / 255 - mean) / std`` for each channel."""
     levels = np.arange(256, dtype=np.float32) / np.float32(255)
     # 256 levels a channel: the law is worked out once for each level and looked up, bit for bit the same.
-    tables = [(levels - np.float32(mean)) / np.float32(std) for mean, std in zip(image.mean, image.std, strict=True)]
-    return np.stack([table[resized[..., channel]] for channel, table in enumerate(tables)])
+    tables = [(levels - np.float32(m)) / np.float32(s) for m, s in zip(mean, std, strict=True)]
+    return np.stack([table[pixels[..., channel]] for channel, table in enumerate(tables)])

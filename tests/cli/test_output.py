@@ -237,3 +237,11 @@ def test_several_rasters_share_one_jsonl(run, fake_engine, scenes):
 def test_a_model_s_text_cannot_command_the_terminal(run, fake_engine):
     fake_engine("a\x1b[2J port\nof call")
     assert run("caption", "scene.tif").stdout == "a\N{REPLACEMENT CHARACTER}[2J port of call\n"
+
+
+def test_a_mask_of_a_raster_without_georeference_lies_on_its_pixel_grid(run, tmp_path):
+    Image.new("RGB", (90, 70), (60, 110, 60)).save(tmp_path / "plain.png")
+    done = run("segment", tmp_path / "plain.png", "--label", "water", "--out", tmp_path / "mask.tif")
+    assert done.exit_code == 0, done.stderr
+    with Image.open(tmp_path / "mask.tif") as mask:
+        assert mask.size == (90, 70)

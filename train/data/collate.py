@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model.vlm import IMAGE_SLOT
+from rsvlm_cli.runtime.preprocess import normalise
 from rsvlm_cli.tasks.dialect import Dialect, Granularity
 from train.config import LabelSets
 from train.data.conversations import Turn
@@ -23,11 +24,13 @@ from train.tokenizer import TextCodec
 
 IGNORE = -100
 
+MEAN = STD = (0.5, 0.5, 0.5)
+"""Of the pictures' channels, as in SigLIP; what `export.pack.Card` takes where a card names none."""
+
 
 def stack_pixels(views: Sequence[View]) -> Tensor:
     """Return every view's pictures, ``(N, 3, S, S)`` float32 in [-1, 1], a pair's two beside each other."""
-    pixels = torch.from_numpy(np.stack([p for view in views for p in view.pixels]))
-    return (pixels.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+    return torch.from_numpy(np.stack([normalise(p, MEAN, STD) for view in views for p in view.pixels]))
 
 
 # --- dense targets ----------------------------------------------------------------------------------------------------
