@@ -99,19 +99,20 @@ def boxes_of(ident: np.ndarray, n: int) -> list[tuple[float, float, float, float
 def draw(plan: Plan, light: Light) -> Drawn:
     """Paint a plan."""
     ground, cover = _draw_ground(plan, light)
-    shadow = _draw_shadows(plan.things, light)
+    shadow = draw_shadows(plan.things, light)
     image = ground * (1 - (1 - light.shade) * shadow[..., None] * np.array([1.0, 0.96, 0.86], np.float32))
-    colour, alpha, ident = _draw_things(plan.things, light)
+    colour, alpha, ident = draw_things(plan.things, light)
     rng = np.random.default_rng(light.texture_seed + 1)
     colour = colour * (1 + 0.035 * (_noise(rng, 110) + _noise(rng, SIZE_PX)))[..., None]
     image = image * (1 - alpha[..., None]) + colour
-    classes = [-1, *(_thing_class(thing) for thing in plan.things)]
+    classes = [-1, *(thing_class(thing) for thing in plan.things)]
     painted = np.array(classes)[ident]
     cover = np.where(painted >= 0, painted, cover).astype(np.uint8)
     return Drawn(image, ident, cover, tuple(plan.things))
 
 
-def _thing_class(thing: Thing) -> int:
+def thing_class(thing: Thing) -> int:
+    """Return a thing's value in the mask: -1 leaves the ground's, 0 is background, k is ``MASK_LABELS[k - 1]``."""
     if thing.mask is None:
         return -1
     return MASK_LABELS.index(thing.mask) + 1 if thing.mask else 0
@@ -188,7 +189,7 @@ def _rows(patches: Sequence[Patch], which: np.ndarray) -> np.ndarray | float:
 # --- things -----------------------------------------------------------------------------------------------------------
 
 
-def _draw_shadows(things: Sequence[Thing], light: Light) -> np.ndarray:
+def draw_shadows(things: Sequence[Thing], light: Light) -> np.ndarray:
     """Return the share of each pixel that lies in a shadow, ``(256, 256)`` float32."""
     picture = Image.new("L", (SIZE_PX * SCALE, SIZE_PX * SCALE))
     pen = ImageDraw.Draw(picture)
@@ -214,7 +215,7 @@ def _sweep(pen: ImageDraw.ImageDraw, polygon: np.ndarray, offset: np.ndarray) ->
         pen.polygon([*a, *b, *(b + offset), *(a + offset)], fill=255)
 
 
-def _draw_things(things: Sequence[Thing], light: Light) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_things(things: Sequence[Thing], light: Light) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return premultiplied colour ``(256, 256, 3)``, opacity ``(256, 256)`` and identity ``(256, 256)`` int32."""
     side = SIZE_PX * SCALE
     identity, colours = Image.new("I", (side, side)), Image.new("RGB", (side, side))
