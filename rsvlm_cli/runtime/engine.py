@@ -48,6 +48,11 @@ class ImageFeatures:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    @classmethod
+    def join(cls, *parts: "ImageFeatures") -> "ImageFeatures":
+        """Put pictures into one prompt that were encoded apart, in the order of their encoding."""
+        return cls(np.concatenate([part.vectors for part in parts]), np.concatenate([part.keys for part in parts]))
+
 
 @dataclass
 class _TokenTree:
@@ -70,10 +75,14 @@ class Engine:
         bundle: the model.
         device: ``auto`` takes CUDA where this ONNX Runtime has it.
         threads: of the CPU; None for one each physical core.
+
+    Attributes:
+        tokens_fed: what was computed so far: tokens of pictures, prompts and replies, less what the cache still held.
     """
 
     def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int | None = None) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
+        self.tokens_fed = 0
         self._device = choose_device(device)
         self._threads = threads or count_cores()
         self._constraints: OrderedDict[Grammar[Any], Constraint[Any]] = OrderedDict()
@@ -274,8 +283,9 @@ class Engine:
         is_text = ids >= 0
         vectors[is_text] = self._embedding.rows(ids[is_text])
         if not is_text.all():
-            # The keys of one `ImageFeatures` fall by one from vector to vector.
-            flat = features.vectors.reshape(-1, vectors.shape[1])
-            vectors[~is_text] = flat[features.keys[0, 0] - ids[~is_text]]
+            # Keys fall from vector to vector, in the order of encoding.
+            rows = np.searchsorted(-features.keys.ravel(), -ids[~is_text])
+            vectors[~is_text] = features.vectors.reshape(-1, vectors.shape[1])[rows]
+        self.tokens_fed += len(ids)
         # Weights may have more rows than the tokenizer has tokens.
         return self._decoder.feed(keys, vectors)[: len(self.tokenizer.vocabulary)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rsvlm_cli.results import Answer
 from rsvlm_cli.tasks.dialect import Dialect, PromptKind
-from rsvlm_cli.tasks.exchange import Reply, Request, build_request, normalise, read_text
+from rsvlm_cli.tasks.exchange import TEXT_TOKENS, Reply, Request, build_request, normalise, read_text
 from rsvlm_cli.tasks.grammar import Count
 
 YES_NO = ("yes", "no")
@@ -29,12 +29,16 @@ def is_count(question: str) -> bool:
 
 def request(dialect: Dialect, question: str, *, n_images: int = 1) -> Request:
     """Build the request; the question's form decides what may be answered."""
-    asked = build_request(dialect, PromptKind.ASK, n_images=n_images, question=question)
+    return form_of(question, build_request(dialect, PromptKind.ASK, n_images=n_images, question=question))
+
+
+def form_of(question: str, asked: Request) -> Request:
+    """Bind a request's reply to the form that a question wants: yes or no, a number, or free text."""
     if is_yes_no(question):
         return replace(asked, candidates=YES_NO)
     if is_count(question):
         return replace(asked, grammar=Count(), max_new_tokens=Count().max_digits + 1)
-    return asked
+    return replace(asked, max_new_tokens=TEXT_TOKENS)
 
 
 def read_yes_no(question: str, logprobs: Sequence[float]) -> Answer:

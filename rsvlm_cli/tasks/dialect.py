@@ -24,6 +24,13 @@ class MaskStyle(StrEnum):
     QUADRANTS = "quadrants"
 
 
+class ZoomStyle(StrEnum):
+    """How a family looks closer at a scene: it is asked window by window, or calls a tool with a region."""
+
+    SEARCH = "search"
+    TOOL_CALL = "tool_call"
+
+
 class PromptKind(StrEnum):
     """Each kind of question that a family knows, and the key of its template."""
 
@@ -63,6 +70,7 @@ class Dialect:
         no_boxes: the reply that says "nothing found", or None where the family has none.
         mask_style: the mask text's form.
         mask_grid: cells on each side of a mask.
+        zoom: how it looks closer; `rsvlm_cli.tasks.zoom` holds the tool call's text.
     """
 
     chat_template: str
@@ -73,6 +81,7 @@ class Dialect:
     no_boxes: str | None = None
     mask_style: MaskStyle = MaskStyle.RUNS
     mask_grid: int = 24
+    zoom: ZoomStyle = ZoomStyle.SEARCH
 
     def prompt(self, kind: PromptKind, *, n_images: int = 1, **fields: str) -> str:
         """Return the whole prompt string, image placeholders included."""
@@ -92,7 +101,8 @@ class Dialect:
     def from_json(cls, data: dict[str, Any]) -> "Dialect":
         """Read the manifest form; the inverse of `to_json`."""
         prompts = {PromptKind(kind): text for kind, text in data["prompts"].items()}
-        return cls(**(data | {"prompts": prompts, "mask_style": MaskStyle(data["mask_style"])}))
+        closed = {"mask_style": MaskStyle(data["mask_style"]), "zoom": ZoomStyle(data.get("zoom", ZoomStyle.SEARCH))}
+        return cls(**(data | {"prompts": prompts} | closed))
 
 
 RSUNIVLM = Dialect(
@@ -121,3 +131,15 @@ NANO = Dialect(
     mask_grid=24,
 )
 """The embedded model: RSUniVLM's prompts, no system turn, and masks as quadrant blocks (docs/adr/0002)."""
+
+RSCOVLM = Dialect(
+    chat_template=(
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\n<|vision_start|>{images}<|vision_end|>{text}<|im_end|>\n<|im_start|>assistant\n"
+    ),
+    image_token="<|image_pad|>",
+    image_joiner="<|vision_end|><|vision_start|>",
+    prompts={PromptKind.ASK: "{question} Answer the question using a single word or a short phrase."},
+    zoom=ZoomStyle.TOOL_CALL,
+)
+"""RSCoVLM (Qwen2.5-VL): questions alone; its boxes are pixels of a picture of any size, which no bundle has yet."""
