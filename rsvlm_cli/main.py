@@ -15,6 +15,7 @@ from rsvlm_cli.commands import (
     ask,
     caption,
     classify,
+    data,
     demo,
     describe,
     describe_change,
@@ -161,3 +162,4 @@ for module in (
     epilog = "\n\n".join(("Examples:", *module.EXAMPLES))
     app.command(name.replace("_", "-"), epilog=epilog)(with_shared_options(getattr(module, name)))
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from train.config import Recipe
 from train.data.convert import SOURCES
 from train.data.mixture import Corpus
+from train.data.records import read_set_facts
 from train.tokenizer import STOP
 
 OPEN_LICENCE = "Apache-2.0"
@@ -25,7 +27,7 @@ MADE_HERE = {
 
 def make_card(recipe: Recipe, corpus: Corpus, version: str) -> dict[str, Any]:
     """Return the content of ``card.json``: licence, data with terms, classes with the ground sampling they had."""
-    data = [_data_entry(name, len(records)) for name, records in corpus.records.items()]
+    data = [_data_entry(name, len(records), corpus.folders[name]) for name, records in corpus.records.items()]
     research = any(entry["terms"] == "research only" for entry in data)
     return {
         "name": recipe.name,
@@ -49,7 +51,7 @@ STUFF = ("building", "forest", "road", "unpaved land", "vegetation", "water")
 """Mask classes that `segment` offers by itself; the rest are objects, better found as boxes."""
 
 
-def _data_entry(name: str, n_records: int) -> dict[str, Any]:
+def _data_entry(name: str, n_records: int, folder: Path) -> dict[str, Any]:
     if name in MADE_HERE:
         return {
             "name": name,
@@ -58,12 +60,12 @@ def _data_entry(name: str, n_records: int) -> dict[str, Any]:
             "used_for": "all tasks",
             "records": n_records,
         }
-    source = SOURCES[name]
+    facts = read_set_facts(folder) or SOURCES[name].describe()
     return {
         "name": name,
-        "licence": source.licence,
-        "terms": source.terms,
-        "used_for": source.teaches,
+        "licence": facts["licence"],
+        "terms": facts["terms"],
+        "used_for": facts["teaches"],
         "records": n_records,
     }
 

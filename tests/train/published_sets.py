@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from train.data.convert import SOURCES
+from train.data.convert import REGISTRY, SOURCES
 from train.data.prepare import prepare_set
 from train.data.records import Record, read_records
 
 
 def convert(name: str, root: Path, tmp_path: Path) -> dict[str, Record]:
-    """Convert the set below a data root and return its records by id."""
-    folder = prepare_set(SOURCES[name], root, tmp_path / "out")
+    """Convert the set below a data root, or in its own folder, and return its records by id."""
+    folder = prepare_set(REGISTRY[name], root, tmp_path / "out")
     records = list(read_records(folder))
     by_id = {record.id: record for record in records}
     assert len(by_id) == len(records)

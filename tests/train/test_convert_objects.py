@@ -8,7 +8,7 @@ import pytest
 from rsvlm_cli.errors import InputError
 from tests.train.published_sets import convert, half, read_prepared, set_folder, write_image, write_json, write_pixels
 from tests.train.published_sets import write_text as write
-from train.data.convert import nwpu_vhr10
+from train.data.convert import coco
 from train.data.records import LabelledBox
 
 
@@ -166,7 +166,7 @@ def test_nwpu_says_nothing_about_vehicles_where_none_is_labelled(tmp_path):
 
 
 def test_a_polygon_is_filled_by_its_value_alone():
-    mask = nwpu_vhr10.draw_outlines([(4, [[1, 1, 3, 1, 3, 2, 1, 2]])], (6, 5))
+    mask = coco.draw_outlines([(4, [[1, 1, 3, 1, 3, 2, 1, 2]])], (6, 5))
     expected = np.zeros((5, 6), np.uint8)
     expected[1:3, 1:4] = 4
     np.testing.assert_array_equal(mask, expected)

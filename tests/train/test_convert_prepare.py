@@ -1,18 +1,20 @@
 """The split, and the preparation of whole sets."""
 
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rsvlm_cli.errors import InputError
 from tests.train.published_sets import half, set_folder, write_image, write_pixels
 from train.data import prepare
-from train.data.convert import SOURCES
+from train.data.convert import REGISTRY, SOURCES, source
 from train.data.convert.readers import block_of, image_size, is_val_block
 from train.data.convert.source import split_of_place
-from train.data.records import UNLABELLED, read_records
+from train.data.records import UNLABELLED, LabelledBox, Record, read_records, write_records
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -44,9 +46,11 @@ def test_of_seven_blocks_in_a_row_one_is_val():
 
 
 def test_every_source_is_named_after_its_key_and_terms_follow_its_folder():
-    for name, source in SOURCES.items():
-        assert source.name == name
-        assert source.folder.startswith("core/") == (source.terms == "open")
+    for name, found in REGISTRY.items():
+        assert found.name == name
+        assert found.layout or found.folder
+    for found in SOURCES.values():
+        assert found.folder.startswith("core/") == (found.terms == "open")
 
 
 def test_an_absent_set_is_skipped_with_a_line_on_stderr(tmp_path, caplog, capsys):
@@ -57,7 +61,7 @@ def test_an_absent_set_is_skipped_with_a_line_on_stderr(tmp_path, caplog, capsys
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["vegas-road"]
     row = next(line for line in capsys.readouterr().out.splitlines() if "vegas-road" in line)
     cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == ["vegas-road", "open", "2", "1", "3", "0", "0", "0", "3", "road"]
+    assert cells == ["vegas-road", "open", "2", "1", "3", *["0"] * 5, "3", "road"]
 
 
 def test_core_only_leaves_out_what_is_for_research(tmp_path):
@@ -73,13 +77,13 @@ def test_core_only_leaves_out_what_is_for_research(tmp_path):
 
 
 def test_preparing_twice_gives_the_same_bytes_and_drops_what_is_gone(tmp_path):
-    source, out = SOURCES["vegas-road"], tmp_path / "out"
+    roads, out = SOURCES["vegas-road"], tmp_path / "out"
     write_roads(tmp_path, n=3)
-    first = tree(prepare.prepare_set(source, tmp_path, out))
-    assert tree(prepare.prepare_set(source, tmp_path, out)) == first
+    first = tree(prepare.prepare_set(roads, tmp_path, out))
+    assert tree(prepare.prepare_set(roads, tmp_path, out)) == first
     (set_folder(tmp_path, "vegas-road") / "images/2.jpg").unlink()
     assert "images/2.jpg" in first
-    assert set(first) - set(tree(prepare.prepare_set(source, tmp_path, out))) == {"images/2.jpg", "masks/2.png"}
+    assert set(first) - set(tree(prepare.prepare_set(roads, tmp_path, out))) == {"images/2.jpg", "masks/2.png"}
 
 
 def test_a_broken_set_is_one_line_exit_3_and_leaves_the_former_one(tmp_path, caplog):
@@ -92,6 +96,50 @@ def test_a_broken_set_is_one_line_exit_3_and_leaves_the_former_one(tmp_path, cap
     assert line.startswith("error: ")
     assert "train/data/convert/vegas_road.py" in line
     assert tree(out / "vegas-road") == before
+
+
+def test_a_large_set_is_written_in_shards_and_read_in_order(tmp_path):
+    records = [Record(id=str(n), source="s", place=str(n), split="train", images=("i.png",)) for n in range(5)]
+    assert write_records(tmp_path, iter(records), shard=2) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "records-0001.jsonl",
+        "records-0002.jsonl",
+        "records.jsonl",
+    ]
+    assert list(read_records(tmp_path)) == records
+
+
+def test_every_field_of_a_record_survives_the_file(tmp_path):
+    found = LabelledBox(label="the longest quay", box_px=(1.0, 2.0, 3.0, 4.0))
+    record = Record(
+        id="1",
+        source="s",
+        place="p",
+        split="val",
+        images=("a.png", "b.png"),
+        gsd_m=0.5,
+        scene="port",
+        captions=("a port",),
+        objects=(found,),
+        points=(("ship", 1.0, 2.0),),
+        phrases=(found,),
+        questions=(("Is it?", "yes"),),
+        complete=("ship",),
+        mask="m.png",
+        mask_labels=("water",),
+    )
+    write_records(tmp_path, [record])
+    assert list(read_records(tmp_path)) == [record]
+    assert not [field for field in fields(record) if getattr(record, field.name) in (None, ())]
+
+
+def test_images_of_one_name_are_refused_and_shards_have_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "SHARD_RECORDS", 2)
+    out = source.PreparedSet(REGISTRY["coco"], tmp_path)
+    paths = [out.add_pixels(np.zeros((2, 2, 3), np.uint8), str(n)) for n in range(3)]
+    assert paths == ["images/0.png", "images/1.png", "images/0001/2.png"]
+    with pytest.raises(InputError, match=r"0\.png: two images of coco have that name"):
+        out.add_pixels(np.zeros((2, 2, 3), np.uint8), "0")
 
 
 @pytest.fixture(scope="module")

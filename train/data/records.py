@@ -1,17 +1,22 @@
 """The one record schema that every data set is converted into.
 
 A prepared set is a folder: ``records.jsonl`` (one record a line), ``images/`` and ``masks/`` beside it; paths in a
-record are relative to that folder. What a record does not know it leaves empty; what it declares in ``complete`` is
-exhaustive, so that "no ship" and "three ships" are exact.
+record are relative to that folder. A large set goes on in ``records-0001.jsonl`` and so on, ``SHARD_RECORDS`` to a
+file, and ``images/0001/`` beside them. ``set.json`` says where it comes from and under which terms. What a record does
+not know it leaves empty; what it declares in ``complete`` is exhaustive, so that "no ship" and "three ships" are exact.
 """
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Literal
 
 RECORDS_FILE = "records.jsonl"
+SHARDS = "records*.jsonl"
+SHARD_RECORDS = 10_000
+SET_FILE = "set.json"
 UNLABELLED = 255
 
 
@@ -43,6 +48,8 @@ class Record:
         captions: human captions; of a pair, change captions.
         objects: boxes (of the after image of a pair).
         points: ``label, x_px, y_px`` where only centres are known.
+        phrases: boxes whose ``label`` is a description that fits this one place in the image.
+        questions: question and short answer, both about the whole image as it stands.
         complete: object labels of which every instance is in ``objects`` or ``points``.
         mask: path of a uint8 PNG, 0 background, k for ``mask_labels[k - 1]``, 255 unlabelled; of a pair, what changed.
         mask_labels: class words of the mask.
@@ -58,6 +65,8 @@ class Record:
     captions: tuple[str, ...] = ()
     objects: tuple[LabelledBox, ...] = ()
     points: tuple[tuple[str, float, float], ...] = ()
+    phrases: tuple[LabelledBox, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
     complete: tuple[str, ...] = ()
     mask: str | None = None
     mask_labels: tuple[str, ...] = field(default=())
@@ -71,25 +80,40 @@ class Record:
         """Read the JSON form; the inverse of `to_json`."""
         lists = {"images", "captions", "complete", "mask_labels"}
         values: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in data.items()}
-        values["objects"] = tuple(
-            LabelledBox(label=o["label"], box_px=tuple(o["box_px"])) for o in data.get("objects", ())
-        )
+        for key in ("objects", "phrases"):
+            values[key] = tuple(LabelledBox(label=o["label"], box_px=tuple(o["box_px"])) for o in data.get(key, ()))
         values["points"] = tuple((label, x, y) for label, x, y in data.get("points", ()))
+        values["questions"] = tuple((question, answer) for question, answer in data.get("questions", ()))
         return cls(**values)
 
 
-def write_records(folder: Path, records: Iterable[Record]) -> int:
-    """Write ``records.jsonl`` into a prepared set's folder and return how many there are."""
+def write_records(folder: Path, records: Iterable[Record], *, shard: int = SHARD_RECORDS) -> int:
+    """Write a prepared set's records, ``shard`` to a file, and return how many there are."""
     n = 0
-    with (folder / RECORDS_FILE).open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
-            n += 1
+    source = iter(records)
+    for number in count():
+        chunk = islice(source, shard)
+        first = next(chunk, None)
+        if first is None and number:
+            return n
+        path = folder / (RECORDS_FILE if number == 0 else f"records-{number:04}.jsonl")
+        with path.open("w", encoding="utf-8") as file:
+            for record in chain(() if first is None else (first,), chunk):
+                file.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
+                n += 1
     return n
 
 
 def read_records(folder: Path) -> Iterator[Record]:
-    """Yield a prepared set's records in file order."""
-    with (folder / RECORDS_FILE).open(encoding="utf-8") as file:
-        for line in file:
-            yield Record.from_json(json.loads(line))
+    """Yield a prepared set's records in the order in which they were written."""
+    for path in sorted(folder.glob(SHARDS), key=lambda path: (path.name != RECORDS_FILE, path.name)):
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield Record.from_json(json.loads(line))
+
+
+def read_set_facts(folder: Path) -> dict[str, Any]:
+    """Return what ``set.json`` says of a prepared set; empty where it was prepared without one."""
+    path = folder / SET_FILE
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return facts

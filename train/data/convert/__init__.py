@@ -1,4 +1,9 @@
-"""Every data set we train on, each read by its own file; `SOURCES` is the list."""
+"""Every data set that can be trained on, each read by its own file.
+
+`SOURCES` are the sets that the embedded model is made of, in the layout of a data root. `PUBLISHED` are public sets as
+their publishers lay them out, `FORMATS` are layouts of your own data; of both the user names the folder. `REGISTRY` is
+all of them.
+"""
 
 from train.data.convert import (
     aerial_cars,
@@ -7,16 +12,32 @@ from train.data.convert import (
     buildings_openaerialmap,
     cd_samples,
     cil_roads,
+    coco,
+    corrections,
+    dior_rsvg,
+    dota,
     dota_example,
     dubai_landcover,
+    folders,
     gsi_japan,
+    isprs,
+    levir_cc,
+    llava,
+    loveda,
     neon_trees,
     nwpu_vhr10,
     oscd,
+    pairs,
     planes_planetscope,
+    rsicd,
+    rsvqa,
     sztaki_airchange,
     urban_trees_naip,
     vegas_road,
+    voc,
+    vrsbench,
+    xbd,
+    yolo,
 )
 from train.data.convert.source import Source
 
@@ -42,3 +63,43 @@ SOURCES: dict[str, Source] = {
         dota_example.SOURCE,
     )
 }
+
+PUBLISHED: dict[str, Source] = {
+    source.name: source
+    for source in (
+        folders.AID,
+        folders.UCMERCED,
+        folders.RESISC45,
+        rsicd.SOURCE,
+        rsicd.UCM_CAPTIONS,
+        rsvqa.LOW,
+        rsvqa.HIGH,
+        vrsbench.SOURCE,
+        dior_rsvg.SOURCE,
+        voc.DIOR,
+        dota.SOURCE,
+        loveda.SOURCE,
+        isprs.POTSDAM,
+        isprs.VAIHINGEN,
+        pairs.LEVIR_CD,
+        oscd.PUBLISHED,
+        xbd.SOURCE,
+        levir_cc.SOURCE,
+    )
+}
+
+FORMATS: dict[str, Source] = {
+    source.name: source
+    for source in (
+        corrections.FORMAT,
+        folders.FORMAT,
+        coco.FORMAT,
+        yolo.FORMAT,
+        voc.FORMAT,
+        dota.FORMAT,
+        pairs.FORMAT,
+        llava.FORMAT,
+    )
+}
+
+REGISTRY = SOURCES | PUBLISHED | FORMATS

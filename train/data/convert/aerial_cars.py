@@ -10,10 +10,10 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from rsvlm_cli.errors import InputError
-from train.data.convert.readers import clip_box, image_size
+from train.data.convert.readers import image_size
 from train.data.convert.source import PreparedSet, Source, any_of
-from train.data.records import LabelledBox, Record
+from train.data.convert.yolo import read_yolo
+from train.data.records import Record
 
 LABELS = ("car", "bus", "minibus", "truck")
 KIT_GSD_M = 0.15
@@ -39,27 +39,6 @@ def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
             objects=tuple(box for box in objects if box.label in LABELS),
             complete=LABELS,
         )
-
-
-def read_yolo(path: Path, classes: list[str], size_px: tuple[int, int]) -> list[LabelledBox]:
-    """Read a YOLO label file.
-
-    Raises:
-        InputError: if a line is not ``class cx cy w h``, or its class is not listed.
-    """
-    width, height = size_px
-    boxes = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            index, cx, cy, w, h = (float(value) for value in line.split())
-            label = classes[int(index)]
-        except (ValueError, IndexError) as error:
-            wanted = f"class cx cy w h, class below {len(classes)}"
-            raise InputError(f"{path}: line {number} is {line[:60]!r}, wanted: {wanted}") from error
-        corners = ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)
-        if box := clip_box(label, corners, size_px):
-            boxes.append(box)
-    return boxes
 
 
 SOURCE = Source(

@@ -10,11 +10,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw
-
+from train.data.convert.coco import corners, draw_outlines
 from train.data.convert.readers import block_of, clip_box, is_val_block
 from train.data.convert.source import PreparedSet, Source
 from train.data.records import Record
@@ -48,31 +45,6 @@ def convert(root: Path, out: PreparedSet) -> Iterator[Record]:
             mask=out.add_mask(draw_outlines(outlines, size_px), path.stem),
             mask_labels=tuple(shown),
         )
-
-
-def corners(bbox: list[float]) -> tuple[float, float, float, float]:
-    """Turn ``x, y, width, height`` into ``x1, y1, x2, y2``."""
-    x, y, width, height = bbox
-    return (x, y, x + width, y + height)
-
-
-def draw_outlines(outlines: list[tuple[int, list[list[float]]]], size_px: tuple[int, int]) -> np.ndarray:
-    """Fill polygons, large before small, so that an object upon another stays visible.
-
-    Args:
-        outlines: value and rings ``x, y, x, y, ...`` in pixels of each object.
-        size_px: width and height.
-
-    Returns:
-        ``(H, W)`` uint8, 0 where no polygon lies.
-    """
-    canvas = Image.new("L", size_px)
-    draw = ImageDraw.Draw(canvas)
-    rings = [(value, np.reshape(ring, (-1, 2))) for value, parts in outlines for ring in parts]
-    for value, ring in sorted(rings, key=lambda item: -float(np.prod(np.ptp(item[1], axis=0)))):
-        points: list[Any] = [tuple(point) for point in ring.tolist()]
-        draw.polygon(points, fill=value)
-    return np.asarray(canvas)
 
 
 SOURCE = Source(

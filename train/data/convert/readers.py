@@ -1,9 +1,11 @@
-"""Reading what several published layouts share: drawn masks, folders of image and mask, boxes, dark images.
+"""Reading what several published layouts share: sides, drawn masks, folders of image and mask, boxes, dark images.
 
 Axes: H rows, W columns.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,10 @@ from PIL import Image
 
 from rsvlm_cli.errors import InputError
 from rsvlm_cli.geo.stretch import AUTO_PERCENTILES, StretchRule, fit_stretch
-from train.data.convert.source import PreparedSet
+from train.data.convert.source import PreparedSet, Split
 from train.data.records import LabelledBox, Record
 
-IMAGE_SUFFIXES = (".jpg", ".png", ".tif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
 MIN_SIDE_PX = 3.0
 """What is thinner than this, most often a sliver at the image's edge, cannot be seen."""
@@ -24,6 +26,51 @@ SCENE_BLOCK = 10
 
 BLOCKS_TO_VAL = 7
 """Of so many consecutive blocks one is val, so that classes in a row all have their share."""
+
+
+TRAIN_NAMES = frozenset({"train", "training", "trainval", "tier"})
+VAL_NAMES = frozenset({"val", "valid", "validation", "test", "testing", "hold"})
+
+
+def side_of(name: str) -> Split | None:
+    """Return the side that a published folder or list means by its name; None where it means none.
+
+    Of a test side nothing may be learnt either, so it is val.
+    """
+    words = set(re.findall(r"[a-z]+", name.lower()))
+    return "train" if words & TRAIN_NAMES else "val" if words & VAL_NAMES else None
+
+
+def side_folders(root: Path) -> list[tuple[Path, Split | None]]:
+    """Return the folders that name a side, with it; where there is none, the root itself."""
+    named = [(path, side_of(path.name)) for path in sorted(root.iterdir()) if path.is_dir()]
+    return [(path, side) for path, side in named if side] or [(root, None)]
+
+
+def read_side_lists(folder: Path) -> dict[str, Split]:
+    """Return the side of each stem that ``train.txt``, ``val.txt`` and ``test.txt`` list; empty without such files.
+
+    A stem that several files list, such as ``trainval.txt``, is val where a val or test file lists it.
+    """
+    sides: dict[str, Split] = {}
+    paths = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+    for path in sorted(paths, key=lambda path: side_of(path.stem) == "val"):
+        if side := side_of(path.stem):
+            sides |= dict.fromkeys((Path(line).stem for line in path.read_text(encoding="utf-8").split()), side)
+    return sides
+
+
+def find_image(folder: Path, stem: str) -> Path:
+    """Return the image of a stem.
+
+    Raises:
+        InputError: if there is none.
+    """
+    for suffix in IMAGE_SUFFIXES:
+        for path in (folder / f"{stem}{suffix}", folder / f"{stem}{suffix.upper()}"):
+            if path.is_file():
+                return path
+    raise InputError(f"{folder}: no image {stem}.* in it (wanted one of {', '.join(IMAGE_SUFFIXES)})")
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -151,3 +198,65 @@ def require_same_size(image: Path, mask: np.ndarray) -> None:
     if mask.shape != (height, width):
         found = f"{mask.shape[1]} x {mask.shape[0]}"
         raise InputError(f"{image}: {width} x {height} px, but its mask has {found} (both must lie on one grid)")
+
+
+MIN_VISIBLE = 0.45
+"""Share of a box that a tile must show for the box to count there; `train.data.views.ViewLaw` has the same."""
+
+
+def plan_tiles(size_px: tuple[int, int], tile_px: int) -> list[tuple[int, int, int, int]]:
+    """Cut an image into tiles that share no pixel, row by row.
+
+    Args:
+        size_px: width and height.
+        tile_px: about the side of a tile; the rest at the edge goes to the last one, unless it is half a tile.
+
+    Returns:
+        ``x1, y1, x2, y2`` of each.
+    """
+
+    def edges(length: int) -> list[int]:
+        n = max(1, round(length / tile_px))
+        return [tile_px * k for k in range(n)] + [length]
+
+    xs, ys = edges(size_px[0]), edges(size_px[1])
+    return [(x1, y1, x2, y2) for y1, y2 in pairwise(ys) for x1, x2 in pairwise(xs)]
+
+
+def cut_boxes(
+    boxes: Sequence[LabelledBox], tile_px: tuple[int, int, int, int]
+) -> tuple[tuple[LabelledBox, ...], set[str]]:
+    """Return the boxes of a tile, in its pixels, and the labels of those that it shows too little of."""
+    left, top, right, bottom = tile_px
+    kept, cut = [], set()
+    for box in boxes:
+        x1, y1, x2, y2 = box.box_px
+        shown = max(0.0, min(x2, right) - max(x1, left)) * max(0.0, min(y2, bottom) - max(y1, top))
+        if not shown:
+            continue
+        inside = clip_box(box.label, (x1 - left, y1 - top, x2 - left, y2 - top), (right - left, bottom - top))
+        if inside and shown >= MIN_VISIBLE * (x2 - x1) * (y2 - y1):
+            kept.append(inside)
+        else:
+            cut.add(box.label)
+    return tuple(kept), cut
+
+
+def read_index_mask(path: Path, table: Sequence[int]) -> np.ndarray:
+    """Read a mask of class numbers.
+
+    Args:
+        path: the mask.
+        table: the record's value for each class number.
+
+    Returns:
+        ``(H, W)`` uint8.
+
+    Raises:
+        InputError: if a number lies outside the table.
+    """
+    with Image.open(path) as image:
+        cells = np.asarray(image if image.mode in ("L", "P", "I;16") else image.convert("L"))
+    if int(cells.max(initial=0)) >= len(table):
+        raise InputError(f"{path}: holds class {int(cells.max())}, wanted 0 to {len(table) - 1}")
+    return np.array(table, np.uint8)[cells]
