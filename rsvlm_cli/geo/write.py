@@ -1,19 +1,22 @@
-"""Masks as GIS data: GeoTIFF, and polygons in pixels.
+"""Masks as GIS data: cloud-optimised GeoTIFF, and polygons in pixels.
 
 Axes: R rows and Q columns of cells.
 """
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from rasterio.features import shapes
+from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
 from rsvlm_cli import __version__
@@ -22,7 +25,10 @@ from rsvlm_cli.geo.gdal import gdal_session
 from rsvlm_cli.results import Affine6, Mask, Source
 
 NO_DATA = 255
-BLOCK_PX = 256
+BLOCK_PX = 512
+BACKGROUND = "background"
+"""What a viewer calls value 0."""
+COG_OPTIONS = {"compress": "DEFLATE", "overview_resampling": "MODE", "bigtiff": "IF_SAFER"}
 
 COLOURS = (
     (230, 25, 75), (60, 180, 75), (0, 130, 200), (255, 225, 25), (245, 130, 48), (145, 30, 180),
@@ -53,7 +59,11 @@ def write_mask(
     grid: Literal["cells", "pixels"] = "cells",
     provenance: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a mask as a tiled, compressed uint8 GeoTIFF with a colour table; it appears whole or not at all.
+    """Write a mask as a cloud-optimised uint8 GeoTIFF (COG); it appears whole or not at all.
+
+    It is tiled and compressed, has a colour table, and overviews (most common value) where it exceeds a tile. The names
+    of the classes stand in its tags, and where GDAL and QGIS look for them: in ``<path>.aux.xml`` beside it, since a
+    TIFF has no field for them.
 
     Args:
         path: the target.
@@ -75,7 +85,7 @@ def write_mask(
         transform = Affine(*source.transform) if grid == "pixels" else _cells_to_crs(mask, source.transform)
     profile = {
         "driver": "GTiff", "width": width, "height": height, "count": 1, "dtype": "uint8", "nodata": NO_DATA,
-        "crs": source.crs, "transform": transform, "compress": "deflate", "bigtiff": "if_safer",
+        "crs": source.crs, "transform": transform, "compress": "deflate",
         "tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX,
     }  # fmt: skip
     tags = {"TIFFTAG_SOFTWARE": f"rsvlm {__version__}"}
@@ -87,22 +97,37 @@ def write_mask(
         "RSVLM_STRETCH": source.stretch,
     }
     tags |= {f"RSVLM_{key.upper()}": value for key, value in (provenance or {}).items()}
-    colours = {0: (0, 0, 0, 0)} | {k: (*COLOURS[(k - 1) % len(COLOURS)], 255) for k in range(1, len(mask.labels) + 1)}
-    with (
-        replaced_file(path, overwrite=overwrite) as part,
-        gdal_session(path, doing="write"),
-        rasterio.open(part, "w", **profile) as target,
-    ):
-        target.write_colormap(1, colours)
-        target.set_band_description(1, ", ".join(mask.labels))
-        target.update_tags(**tags)
-        for top in range(0, height, BLOCK_PX):
-            strip = (
-                mask.cells[top : top + BLOCK_PX]
-                if grid == "cells"
-                else _pixel_rows(mask, top, min(top + BLOCK_PX, height), width)
-            )
-            target.write(strip[None], window=((top, top + len(strip)), (0, width)))
+    with replaced_file(path, overwrite=overwrite) as part, gdal_session(path, doing="write"), MemoryFile() as memory:
+        # A COG is laid out from its overviews up, so it is copied from a plain file; compressed, a mask is small.
+        with memory.open(**profile) as target:
+            target.write_colormap(1, value_colours(len(mask.labels)))
+            target.set_band_description(1, ", ".join(mask.labels))
+            target.update_tags(**tags)
+            for top in range(0, height, BLOCK_PX):
+                strip = (
+                    mask.cells[top : top + BLOCK_PX]
+                    if grid == "cells"
+                    else _pixel_rows(mask, top, min(top + BLOCK_PX, height), width)
+                )
+                target.write(strip[None], window=((top, top + len(strip)), (0, width)))
+        rasterio.shutil.copy(memory.name, part, driver="COG", blocksize=BLOCK_PX, **COG_OPTIONS)
+    # Of a mask that stood there before, this file would be as stale as the mask.
+    with replaced_file(f"{path}.aux.xml", overwrite=True) as part:
+        part.write_bytes(_category_names(mask.labels))
+
+
+def value_colours(n_labels: int) -> dict[int, tuple[int, int, int, int]]:
+    """Return the colour table of a mask: value -> red, green, blue, alpha; the background is transparent."""
+    return {0: (0, 0, 0, 0)} | {k: (*COLOURS[(k - 1) % len(COLOURS)], 255) for k in range(1, n_labels + 1)}
+
+
+def _category_names(labels: Sequence[str]) -> bytes:
+    """Return GDAL's side-car of a raster (PAM) with the names of the values 0, 1, 2, ..."""
+    root = ElementTree.Element("PAMDataset")
+    names = ElementTree.SubElement(ElementTree.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
+    for name in (BACKGROUND, *labels):
+        ElementTree.SubElement(names, "Category").text = "".join(char for char in name if char.isprintable())
+    return ElementTree.tostring(root)
 
 
 def polygonise_mask(mask: Mask) -> list[MaskPolygon]:

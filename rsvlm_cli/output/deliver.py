@@ -16,10 +16,11 @@ from rsvlm_cli.geo.raster import open_raster, open_unstretched
 from rsvlm_cli.geo.write import replaced_file, write_mask
 from rsvlm_cli.output.document import dump, report_to_json
 from rsvlm_cli.output.features import report_features
-from rsvlm_cli.output.files import check_target, write_text
+from rsvlm_cli.output.files import check_target, write_style, write_text
 from rsvlm_cli.output.geojson import require_lonlat, to_geojson
 from rsvlm_cli.output.geopackage import write_geopackage
 from rsvlm_cli.output.overlay import MAX_SIDE_PX, Picture, draw_overlay, draw_small, half_blocks, label_colours
+from rsvlm_cli.output.style import style_qml
 from rsvlm_cli.output.text import report_to_text
 from rsvlm_cli.results import Mask, Report
 
@@ -159,6 +160,7 @@ def write_file(path: Path, report: Report, targets: Targets) -> None:
     elif suffix == ".geojson":
         collection = to_geojson(report_features(report), report.sources[0])
         write_text(path, dump(collection) + "\n", overwrite=targets.overwrite)
+        write_style(path, style_qml(label_colours(report)), overwrite=targets.overwrite)
     elif suffix == ".gpkg":
         layer, colours = report.task.replace("-", "_"), label_colours(report)
         with replaced_file(path, overwrite=targets.overwrite) as part:
@@ -173,6 +175,7 @@ def write_file(path: Path, report: Report, targets: Targets) -> None:
         # Without a georeference the pixel grid is the only place that a mask has.
         grid: Literal["cells", "pixels"] = "cells" if source.transform else "pixels"
         write_mask(path, mask, source, overwrite=targets.overwrite, grid=grid, provenance=provenance)
+        write_style(path, style_qml(label_colours(report)), overwrite=targets.overwrite)
     logger.info("wrote %s", path)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from rsvlm_cli.geo.georef import close_ring
 from rsvlm_cli.geo.srs import describe_srs
 from rsvlm_cli.output.document import georeference
 from rsvlm_cli.output.features import Feature
+from rsvlm_cli.output.style import Colour, style_qml
 from rsvlm_cli.results import Source
 
 APPLICATION_ID = 0x47504B47
@@ -60,7 +60,6 @@ CREATE TABLE gpkg_extensions (table_name TEXT, column_name TEXT, extension_name 
 CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT, f_table_catalog TEXT, f_table_schema TEXT,
   f_table_name TEXT, f_geometry_column TEXT, styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN,
   description TEXT, owner TEXT, ui TEXT, update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now')));
-INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('layer_styles', 'attributes', 'layer_styles');
 """
 
 _SRS = (
@@ -93,7 +92,7 @@ BEGIN DELETE FROM rtree_{t}_geom WHERE id = OLD.fid; END;
 
 
 def write_geopackage(
-    path: Path, layer: str, features: Sequence[Feature], source: Source, colours: Mapping[str, tuple[int, int, int]]
+    path: Path, layer: str, features: Sequence[Feature], source: Source, colours: Mapping[str, Colour]
 ) -> None:
     """Write one layer of polygons to a file that does not exist yet.
 
@@ -117,10 +116,15 @@ def write_geopackage(
         )
         database.execute("INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', 'POLYGON', ?, 0, 0)", (layer, srs_id))
         _add_rtree(database, layer, bounds)
+        # Behind the layer, so that a reader that takes the first table takes the layer.
+        database.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier) "
+            "VALUES ('layer_styles', 'attributes', 'layer_styles')"
+        )
         database.execute(
             "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
             "styleQML, useAsDefault, description) VALUES ('', '', ?, 'geom', 'rsvlm', ?, 1, 'colours of rsvlm')",
-            (layer, _style_qml(colours)),
+            (layer, style_qml(colours)),
         )
 
 
@@ -191,25 +195,4 @@ def _add_rtree(database: sqlite3.Connection, layer: str, bounds: np.ndarray) -> 
         "INSERT INTO gpkg_extensions VALUES (?, 'geom', 'gpkg_rtree_index', "
         "'http://www.geopackage.org/spec140/#extension_rtree', 'write-only')",
         (layer,),
-    )
-
-
-def _style_qml(colours: Mapping[str, tuple[int, int, int]]) -> str:
-    """Return a QGIS style: each label its colour, outlined, half transparent; one plain symbol without labels."""
-    categories, symbols = [], []
-    for k, (label, colour) in enumerate(colours.items()):
-        rgb = ",".join(map(str, colour))
-        categories.append(f'<category symbol="{k}" value={quoteattr(label)} label={quoteattr(label)} render="true"/>')
-        symbols.append(
-            f'<symbol type="fill" name="{k}"><layer class="SimpleFill" enabled="1"><Option type="Map">'
-            f'<Option type="QString" name="color" value="{rgb},90"/><Option type="QString" name="style" value="solid"/>'
-            f'<Option type="QString" name="outline_color" value="{rgb},255"/>'
-            '<Option type="QString" name="outline_width" value="0.5"/></Option></layer></symbol>'
-        )
-    renderer = (
-        f'<renderer-v2 type="categorizedSymbol" attr="label"><categories>{"".join(categories)}</categories>'
-        f"<symbols>{''.join(symbols)}</symbols></renderer-v2>"
-    )
-    return (
-        f'<!DOCTYPE qgis PUBLIC "http://mrcc.com/qgis.dtd" "SYSTEM"><qgis styleCategories="Symbology">{renderer}</qgis>'
     )

@@ -117,7 +117,10 @@ def test_a_geopackage_has_index_style_and_whole_tables(run, fake_engine):
     assert database.execute("SELECT count(*) FROM rtree_ground_geom").fetchone() == (1,)
     (style,) = database.execute("SELECT styleQML FROM layer_styles WHERE useAsDefault = 1").fetchone()
     assert 'value="ship"' in style
+    tables = [name for (name,) in database.execute("SELECT table_name FROM gpkg_contents")]
     database.close()
+    assert tables == ["ground", "layer_styles"]
+    assert pyogrio.read_info("box.gpkg")["features"] == 1  # the layer is what a reader finds first
 
 
 def test_gdal_can_edit_a_geopackage_and_its_index_follows(run, fake_engine):
@@ -215,6 +218,22 @@ def test_an_interrupted_write_leaves_nothing_behind(run, fake_engine, scenes, mo
     done = run("segment", "scene.tif", "--label", "water", "--tile", "whole", "-o", f"mask.{suffix}")
     assert done.exit_code == 130
     assert sorted(scenes.iterdir()) == before
+
+
+def test_a_style_lies_beside_mask_and_polygons_and_a_user_s_own_is_kept(run, fake_engine, scenes):
+    reply = format_mask(np.ones((24, 24), bool), NANO.mask_style, "water")
+    fake_engine(*[reply] * 4)
+    command = ("segment", "scene.tif", "--label", "water", "--tile", "whole", "-o")
+    assert run(*command, "mask.tif").exit_code == 0
+    style = (scenes / "mask.qml").read_text()
+    assert run(*command, "mask.geojson").stderr == ""
+    assert (scenes / "mask.qml").read_text() == style
+    (scenes / "mask.qml").write_text("mine")
+    kept = run(*command, "mask.tiff")
+    assert (kept.exit_code, (scenes / "mask.qml").read_text()) == (0, "mine")
+    assert "mask.qml: is another style and was kept" in kept.stderr
+    assert run(*command, "mask.tif", "--overwrite").exit_code == 0
+    assert (scenes / "mask.qml").read_text() == style
 
 
 def test_several_rasters_write_one_file_each_by_their_stem(run, fake_engine, scenes):

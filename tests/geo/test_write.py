@@ -1,9 +1,11 @@
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from shapely.geometry import Polygon
 
 from rsvlm_cli.errors import InputError, OutputExists
@@ -50,6 +52,30 @@ def test_a_mask_says_its_classes_colours_and_origin(tmp_path: Path, source: Sour
     assert (tags["RSVLM_CLASS_1"], tags["RSVLM_CLASS_2"], tags["RSVLM_MODEL"]) == ("building", "water", "nano")
     assert (tags["RSVLM_SOURCE"], tags["RSVLM_AREA_PX"]) == ("scene.tif", "30,10,90,50")
     assert len({colours[k][:3] for k in (0, 1, 2)}) == 3
+
+
+def test_a_large_mask_is_a_cog_whose_overviews_keep_the_most_common_class(tmp_path: Path, source: Source) -> None:
+    cells = np.zeros((1100, 1300), np.uint8)
+    cells[:, 650:] = 1
+    cells[::2, ::2] = 2  # a quarter of each 2 x 2
+    cells[:64] = 255
+    write_mask(tmp_path / "mask.tif", replace(MASK, cells=cells), source)
+    with rasterio.open(tmp_path / "mask.tif") as dataset:
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert dataset.overviews(1) == [2, 4]
+        np.testing.assert_array_equal(dataset.read(1), cells)
+        half = dataset.read(1, out_shape=(550, 650))
+    assert (half[:32] == 255).all()
+    assert (half[32:, :325] == 0).all()
+    assert (half[32:, 325:] == 1).all()
+
+
+def test_gdal_reads_the_names_of_the_values(tmp_path: Path, source: Source) -> None:
+    write_mask(tmp_path / "mask.tif", replace(MASK, labels=('mud & "reed"', "a\x1b<b>")), source)
+    # Rasterio shows no category names; GDAL writes those that it has read into a VRT.
+    rasterio.shutil.copy(tmp_path / "mask.tif", tmp_path / "mask.vrt", driver="VRT")
+    names = ElementTree.parse(tmp_path / "mask.vrt").findall("./VRTRasterBand/CategoryNames/Category")
+    assert [name.text for name in names] == ["background", 'mud & "reed"', "a<b>"]
 
 
 def test_a_mask_of_a_rotated_raster_is_rotated_with_it(tmp_path: Path, source: Source) -> None:
