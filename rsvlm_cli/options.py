@@ -84,6 +84,14 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Zoom(StrEnum):
+    """How ``ask`` looks closer."""
+
+    AUTO = "auto"
+    OFF = "off"
+    PAPER = "paper"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputOptions:
     """What of a raster is shown to the model."""
@@ -118,7 +126,10 @@ class ModelOptions:
     max_tokens: Annotated[
         int | None,
         typer.Option(
-            "--max-tokens", min=1, help="Token budget of a reply, instead of the task's.", rich_help_panel=MODEL
+            "--max-tokens",
+            min=1,
+            help="Token budget of a reply, instead of the task's; of a zoom, all that it computes.",
+            rich_help_panel=MODEL,
         ),
     ] = None
     temperature: Annotated[

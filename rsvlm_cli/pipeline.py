@@ -4,17 +4,17 @@ Each task is a few lines over a `Scene` (rasters with a model before them) and i
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
 
+from rsvlm_cli import zoom
 from rsvlm_cli.errors import WindowOutside
 from rsvlm_cli.geo.region import parse_region
 from rsvlm_cli.geo.tiling import window_around
-from rsvlm_cli.results import Answer, Box, Mask, Report
+from rsvlm_cli.results import Answer, Box, Mask, Report, Result
 from rsvlm_cli.scene import Progress, Scene, Settings, View, open_scene
-from rsvlm_cli.tasks import ask as ask_task
 from rsvlm_cli.tasks import caption as caption_task
 from rsvlm_cli.tasks import classify as classify_task
 from rsvlm_cli.tasks import describe as describe_task
@@ -35,19 +35,19 @@ def caption(path: str, settings: Settings) -> Report:
         return scene.report("caption", [caption_task.read(scene.look().generate(caption_task.request(scene.dialect)))])
 
 
-def ask(paths: Sequence[str], questions: Sequence[str], settings: Settings) -> Report:
-    """Answer questions about a raster, or about two dates; it is encoded once."""
+def ask(paths: Sequence[str], questions: Sequence[str], settings: Settings, progress: Progress | None = None) -> Report:
+    """Answer questions about a raster, or about two dates; each answer is followed by the windows looked at for it."""
     with open_scene(paths, settings) as scene:
-        view = scene.look()
-        return scene.report("ask", [answer(view, question) for question in questions])
+        view, results = scene.look(), list[Result]()
+        for question in questions:
+            found, hops = zoom.answer(view, question, progress)
+            results += [found, *hops]
+        return scene.report("ask", results)
 
 
-def answer(view: View, question: str, on_text: Callable[[str], None] | None = None) -> Answer:
+def answer(view: View, question: str) -> Answer:
     """Answer one question about a view."""
-    request = ask_task.request(view.scene.dialect, question, n_images=len(view.chips))
-    if request.candidates:
-        return ask_task.read_yes_no(question, view.score(request))
-    return ask_task.read(question, view.generate(request, on_text))
+    return zoom.answer(view, question)[0]
 
 
 def classify(path: str, labels: Sequence[str], settings: Settings) -> Report:

@@ -52,6 +52,21 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What an answer took.
+
+    Attributes:
+        windows: of the raster that the model was shown for it.
+        tokens: computed for it, of pictures, prompts and replies, less what was still there from the answer before.
+        seconds: wall time.
+    """
+
+    windows: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A text: the answer to a question, a caption, a region's description.
 
@@ -61,6 +76,7 @@ class Answer:
         score: probability of the answer in [0, 1], or None where no honest figure exists.
         score_method: what the score is, such as ``p(first token among yes, no)`` or ``mean token probability``.
         truncated: whether the token budget ended first.
+        cost: what it took, or None where it is not counted.
     """
 
     text: str
@@ -68,6 +84,7 @@ class Answer:
     score: float | None = None
     score_method: str | None = None
     truncated: bool = False
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +120,33 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hop(Box):
+    """A window that was looked at more closely for an answer.
+
+    Attributes:
+        label: ``decided`` where the answer rests on what this window shows, else ``looked``.
+        box_px: the window, ``x1, y1, x2, y2`` in the original raster's pixels.
+        score: of the window's own answer, in [0, 1], or None.
+        score_method: what the score is.
+        question: what was asked.
+        step: its place in the order of looking, from 1; the overview is no hop.
+        answer: the window's own.
+        read_from: ``file``, or ``overview`` where it was cut from the picture of the whole.
+        model_gsd_m: ground size of one model pixel in metres, or None.
+        tokens: computed for it.
+        seconds: wall time.
+    """
+
+    question: str
+    step: int
+    answer: str
+    read_from: str
+    model_gsd_m: float | None
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:
     """A label grid over a part of the raster.
 
@@ -121,7 +165,7 @@ class Mask:
     score_method: str | None = None
 
 
-Result = Answer | ClassScores | Box | Mask
+Result = Answer | ClassScores | Box | Hop | Mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

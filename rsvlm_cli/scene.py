@@ -23,6 +23,7 @@ from rsvlm_cli.tasks.dialect import Dialect
 from rsvlm_cli.tasks.exchange import Reply, Request
 
 Device = Literal["auto", "cpu", "cuda"]
+ZoomMode = Literal["auto", "off", "paper"]
 Progress = Callable[[int, int], None]
 
 MIN_VALID_FRAC = 0.01
@@ -43,6 +44,7 @@ class Settings:
         tile: ``auto``, ``whole``, or the side of a window in raster pixels.
         min_score: boxes that score less are left out, in [0, 1].
         threshold: probability from which a mask's cell is set, in [0, 1].
+        zoom, max_hops: how `rsvlm_cli.zoom` looks closer for an answer, and at how many windows at the most, or None.
     """
 
     model: str = "nano"
@@ -57,6 +59,8 @@ class Settings:
     tile: str = "whole"
     min_score: float = 0.0
     threshold: float = 0.5
+    zoom: ZoomMode = "off"
+    max_hops: int | None = None
 
 
 @lru_cache(maxsize=1)
@@ -98,6 +102,10 @@ class View:
         """Return the log-likelihood of each candidate of a request."""
         with self.scene.timed("decode"):
             return list(self.scene.engine.score(self.features, request.prompt, request.expert, request.candidates))
+
+    def beside(self, closer: "View") -> "View":
+        """Return both as the pictures of one prompt; its window is this one's."""
+        return View(self.scene, [*self.chips, *closer.chips], self.features.join(closer.features))
 
     def box_px(self, box_frac: BoxPx) -> BoxPx:
         """Carry a box from the model's frame to the raster's pixels, to a thousandth."""
@@ -210,6 +218,19 @@ class Scene:
             chips = [raster.read(window_px) for raster in self.rasters]
         size = self.bundle.manifest.image.size
         self._seen.append([with_model_px(chip.source, size) for chip in chips])
+        return self.show(chips)
+
+    def look_closer(self, window_px: BoxPx, side_px: int) -> View | None:
+        """Read a part at up to ``side_px`` a side and encode it; the report's sources remain the whole window."""
+        x1, y1, x2, y2 = window_px
+        shrink = max(1.0, max(x2 - x1, y2 - y1) / side_px)
+        size = (max(1, round((x2 - x1) / shrink)), max(1, round((y2 - y1) / shrink)))
+        with self.timed("read"):
+            chips = [raster.read(window_px, size) for raster in self.rasters]
+        return self.show(chips)
+
+    def show(self, chips: Sequence[Chip]) -> View | None:
+        """Encode one window's pictures, one a date; None where a date has next to no data there."""
         if min(chip.source.valid_frac for chip in chips) < MIN_VALID_FRAC:
             return None
         with self.timed("encode"):

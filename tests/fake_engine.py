@@ -39,6 +39,13 @@ def spell(text: str, p: float = 1.0) -> FakeReply:
     return FakeReply(tuple(FakeStep(char, p) for char in text))
 
 
+class Pictures(list[np.ndarray]):
+    """Features that are the pictures themselves."""
+
+    def join(self, later: "Pictures") -> "Pictures":
+        return Pictures([*self, *later])
+
+
 @dataclass
 class FakeEngine:
     """Gives its replies in turn; a list of floats answers `score`. Records what it was asked."""
@@ -46,14 +53,15 @@ class FakeEngine:
     replies: list[Any]
     calls: list[dict[str, Any]] = field(default_factory=list)
     n_encoded: int = 0
+    tokens_fed: int = 0
 
-    def encode_images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def encode_images(self, images: Sequence[np.ndarray]) -> Pictures:
         for image in images:
             assert image.dtype == np.uint8
             assert image.ndim == 3
             assert image.shape[2] == 3
         self.n_encoded += len(images)
-        return list(images)
+        return Pictures(images)
 
     def generate(self, features: Any, prompt: str, expert: int, **options: Any) -> FakeReply:
         self.calls.append({"prompt": prompt, "expert": expert, "features": features, **options})
@@ -69,6 +77,7 @@ class FakeEngine:
         return self._next()
 
     def _next(self) -> Any:
+        self.tokens_fed += 10
         reply = self.replies.pop(0)
         if isinstance(reply, BaseException):
             raise reply

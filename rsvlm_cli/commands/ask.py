@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rsvlm_cli.errors import EXIT_TEST_FALSE, UsageError
-from rsvlm_cli.options import InputOptions, ModelOptions, OutputOptions, split_arguments
+from rsvlm_cli.options import MODEL, InputOptions, ModelOptions, OutputOptions, Zoom, split_arguments
 
 if TYPE_CHECKING:
     from rsvlm_cli.scene import Settings
@@ -15,6 +15,7 @@ EXAMPLES = (
     'rsvlm ask scene.tif "How many planes are there?" "Is it urban or rural?" --json',
     'rsvlm ask tiles/*.tif -q "Is there a ship?" --jsonl > ships.jsonl',
     'rsvlm ask 2019.tif --after 2024.tif "Has anything changed?"',
+    'rsvlm ask city.tif "Is there a ship?" --zoom auto --max-hops 40 --preview looked.png',
     'if rsvlm ask scene.tif "Is there water?" --test; then echo water; fi',
     "rsvlm ask scene.tif < questions.txt      (one a line; on a terminal without a question: a chat)",
 )
@@ -37,10 +38,24 @@ def ask(
     test: Annotated[
         bool, typer.Option("--test", help="Exit 0 for yes and 10 for no; for one yes-or-no question.")
     ] = False,
+    zoom: Annotated[
+        Zoom,
+        typer.Option(
+            "--zoom",
+            help="auto: look closer, at windows read from the file, until the answer is certain; "
+            "paper: at parts of the shrunken overview, as RSCoVLM does.",
+            rich_help_panel=MODEL,
+        ),
+    ] = Zoom.OFF,
+    max_hops: Annotated[
+        int | None,
+        typer.Option("--max-hops", min=0, help="Windows that a zoom may look at (four a step).", rich_help_panel=MODEL),
+    ] = None,
 ) -> None:
     """Answer questions about rasters; each raster is read and encoded once."""
     rasters, words = split_arguments(arguments)
-    questions, settings = [*words, *(question or ())], model.settings(read)
+    questions = [*words, *(question or ())]
+    settings = model.settings(read, zoom=zoom.value, max_hops=max_hops)
     pair = [after] if after else []
     if after and len(rasters) > 1:
         raise UsageError(f"--after: found {len(rasters)} rasters before it, wanted one")
@@ -52,6 +67,7 @@ def ask(
             return
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
+    from rsvlm_cli.output.progress import with_progress
     from rsvlm_cli.results import Answer, Report
     from rsvlm_cli.tasks.ask import is_yes_no
 
@@ -60,7 +76,7 @@ def ask(
     answers: list[str] = []
 
     def work(raster: str) -> Report:
-        report = pipeline.ask([raster, *pair], questions, settings)
+        report = with_progress(lambda progress: pipeline.ask([raster, *pair], questions, settings, progress))
         answers.extend(result.text for result in report.results if isinstance(result, Answer))
         return report
 

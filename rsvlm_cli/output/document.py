@@ -14,7 +14,7 @@ import numpy as np
 from rsvlm_cli import __version__
 from rsvlm_cli.errors import NotGeoreferenced
 from rsvlm_cli.geo.georef import Georeference, box_ring, close_ring
-from rsvlm_cli.results import SCHEMA_VERSION, Answer, Box, BoxPx, ClassScores, Mask, Report, Source
+from rsvlm_cli.results import SCHEMA_VERSION, Answer, Box, BoxPx, ClassScores, Cost, Hop, Mask, Report, Source
 
 Point = tuple[float, float]
 Ring = tuple[Point, ...]
@@ -81,8 +81,8 @@ class MaskCells(Place):
     cover: tuple[LabelCover, ...]
 
 
-RESULT_KINDS: dict[type, str] = {Answer: "answer", ClassScores: "class_scores", Box: "box", Mask: "mask"}
-EXTRA: dict[type, tuple[type, ...]] = {Box: (BoxPlace,), Mask: (MaskCells,)}
+RESULT_KINDS: dict[type, str] = {Answer: "answer", ClassScores: "class_scores", Box: "box", Hop: "hop", Mask: "mask"}
+EXTRA: dict[type, tuple[type, ...]] = {Box: (BoxPlace,), Hop: (BoxPlace,), Mask: (MaskCells,)}
 OMITTED: dict[type, tuple[str, ...]] = {Mask: ("cells", "probability")}
 """Arrays: the cells are written as runs, and of the probabilities the mean of each label."""
 
@@ -190,6 +190,6 @@ def _plain(value: object) -> object:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    if isinstance(value, (Source, LabelCover)):
+    if isinstance(value, (Source, LabelCover, Cost)):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return value

@@ -9,7 +9,7 @@ import numpy as np
 from rsvlm_cli.geo.georef import box_ring
 from rsvlm_cli.geo.write import polygonise_mask
 from rsvlm_cli.output.document import area_m2, georeference
-from rsvlm_cli.results import Answer, Box, ClassScores, Mask, Report
+from rsvlm_cli.results import Answer, Box, ClassScores, Hop, Mask, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,10 @@ def report_features(report: Report) -> list[Feature]:
 def _parts(report: Report) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
     footprint = (box_ring(report.sources[0].window_px),)
     for result in report.results:
-        if isinstance(result, Box):
+        if isinstance(result, Hop):
+            words = {"label": result.label, "text": result.answer, "question": result.question, "score": result.score}
+            yield (box_ring(result.box_px),), words
+        elif isinstance(result, Box):
             yield (box_ring(result.box_px),), {"label": result.label, "score": result.score}
         elif isinstance(result, Mask):
             for patch in polygonise_mask(result):

@@ -48,10 +48,9 @@ class ImageFeatures:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    @classmethod
-    def join(cls, *parts: "ImageFeatures") -> "ImageFeatures":
-        """Put pictures into one prompt that were encoded apart, in the order of their encoding."""
-        return cls(np.concatenate([part.vectors for part in parts]), np.concatenate([part.keys for part in parts]))
+    def join(self, later: "ImageFeatures") -> "ImageFeatures":
+        """Put these pictures into one prompt with others that were encoded after them."""
+        return ImageFeatures(np.concatenate([self.vectors, later.vectors]), np.concatenate([self.keys, later.keys]))
 
 
 @dataclass

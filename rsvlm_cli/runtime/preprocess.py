@@ -21,8 +21,12 @@ def prepare(pixels: np.ndarray, image: ImageSpec) -> np.ndarray:
     Returns:
         ``(3, S, S)`` float32.
     """
-    resized = np.asarray(Image.fromarray(pixels).resize(image.size, Image.Resampling.BICUBIC))
-    return normalise(resized, image.mean, image.std)
+    return normalise(resize(pixels, image), image.mean, image.std)
+
+
+def resize(pixels: np.ndarray, image: ImageSpec) -> np.ndarray:
+    """Return the picture that the model sees, ``(S, S, 3)`` uint8: the first half of `prepare`."""
+    return np.asarray(Image.fromarray(pixels).resize(image.size, Image.Resampling.BICUBIC))
 
 
 def normalise(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
