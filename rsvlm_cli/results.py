@@ -169,6 +169,25 @@ Result = Answer | ClassScores | Box | Hop | Mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One thing that was asked of the model, and what it replied.
+
+    Attributes:
+        window_px: the part of the raster that it was shown, ``x1, y1, x2, y2``.
+        prompt: the whole prompt, image placeholders included.
+        reply: the text as it was decoded, or the likeliest of the choices.
+        choices: the replies that it had to weigh, each with its log-likelihood; empty where the reply was decoded.
+        truncated: whether the token budget ended first.
+    """
+
+    window_px: BoxPx
+    prompt: str
+    reply: str
+    choices: tuple[tuple[str, float], ...] = ()
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything one request gave: the root of the JSON schema (``rsvlm schema``).
 
@@ -180,6 +199,8 @@ class Report:
         truncated: whether any reply ran out of budget.
         warnings: one line each.
         seconds: wall time of the stages, by name.
+        transcript: the first prompts and replies, in the order of asking.
+        n_asked: how many there were.
     """
 
     task: str
@@ -189,3 +210,5 @@ class Report:
     truncated: bool = False
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    transcript: tuple[Exchange, ...] = ()
+    n_asked: int = 0

@@ -15,7 +15,7 @@ from rsvlm_cli.geo.align import open_pair
 from rsvlm_cli.geo.raster import Chip, Raster, open_raster, with_model_px
 from rsvlm_cli.geo.region import parse_region
 from rsvlm_cli.geo.tiling import plan_windows, whole_pixels
-from rsvlm_cli.results import BoxPx, Report, Result, Source
+from rsvlm_cli.results import BoxPx, Exchange, Report, Result, Source
 from rsvlm_cli.runtime.bundle import Bundle, find_bundle, read_bundle
 from rsvlm_cli.runtime.engine import Engine, ImageFeatures
 from rsvlm_cli.runtime.sampling import Sampling
@@ -28,6 +28,8 @@ Progress = Callable[[int, int], None]
 
 MIN_VALID_FRAC = 0.01
 """A window with less data than this is not shown to the model."""
+TRANSCRIPT_LENGTH = 50
+"""Prompts and replies that a report keeps: all of a question, and of a scene of many windows enough to judge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +97,21 @@ class View:
                 max_new_tokens=settings.max_tokens or request.max_new_tokens,
                 on_text=on_text,
             )
-        self.scene.truncated |= reply.finish == "length"
+        cut = reply.finish == "length"
+        self.scene.truncated |= cut
+        self.scene.note(
+            Exchange(window_px=self.window_px, prompt=request.prompt, reply=reply.text.strip(), truncated=cut)
+        )
         return reply
 
     def score(self, request: Request) -> Sequence[float]:
         """Return the log-likelihood of each candidate of a request."""
         with self.scene.timed("decode"):
-            return list(self.scene.engine.score(self.features, request.prompt, request.expert, request.candidates))
+            scores = list(self.scene.engine.score(self.features, request.prompt, request.expert, request.candidates))
+        choices = tuple((text, round(float(score), 4)) for text, score in zip(request.candidates, scores, strict=True))
+        likeliest = max(choices, key=lambda choice: choice[1])[0]
+        self.scene.note(Exchange(window_px=self.window_px, prompt=request.prompt, reply=likeliest, choices=choices))
+        return scores
 
     def beside(self, closer: "View") -> "View":
         """Return both as the pictures of one prompt; its window is this one's."""
@@ -138,6 +148,8 @@ class Scene:
         window_px: the part that is looked at.
         truncated: whether any reply so far ran out of budget.
         warnings: one line each, for the user.
+        transcript: the first prompts and replies.
+        n_asked: how many there were.
     """
 
     def __init__(
@@ -145,6 +157,8 @@ class Scene:
     ) -> None:
         self.rasters, self.window_px, self.settings = rasters, window_px, settings
         self.warnings, self.truncated = list(warnings), False
+        self.transcript: list[Exchange] = []
+        self.n_asked = 0
         self.seconds: defaultdict[str, float] = defaultdict(float)
         with self.timed("open model"):
             self.engine = open_engine(settings.model, settings.device, settings.threads)
@@ -181,6 +195,12 @@ class Scene:
         start = time.perf_counter()
         yield
         self.seconds[stage] += time.perf_counter() - start
+
+    def note(self, exchange: Exchange) -> None:
+        """Keep a prompt and its reply for the report, as long as there is room."""
+        self.n_asked += 1
+        if len(self.transcript) < TRANSCRIPT_LENGTH:
+            self.transcript.append(exchange)
 
     def look(self) -> View:
         """Read the whole window and encode it.
@@ -264,6 +284,8 @@ class Scene:
             truncated=self.truncated,
             warnings=tuple(dict.fromkeys(warnings)),
             seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
+            transcript=tuple(self.transcript),
+            n_asked=self.n_asked,
         )
 
     def taught(self, kind: str, asked: Sequence[str]) -> tuple[str, ...]:

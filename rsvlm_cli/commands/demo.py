@@ -19,9 +19,9 @@ TRANSFORM = (GSD_M, 0.0, 523_000.0, 0.0, -GSD_M, 9_252_000.0)
 
 NAMES = (
     *("before.tif", "after.tif"),
-    *("river.tif", "river.png"),
+    *("river.tif", "river.tif.aux.xml", "river.qml", "river.png"),
     *("buildings.gpkg", "buildings.png"),
-    *("change.tif", "change.geojson", "change.png"),
+    *("change.tif", "change.tif.aux.xml", "change.geojson", "change.qml", "change.png"),
 )
 QUESTIONS = ("Is there water?", "How many buildings are there?", "Which land cover is most common?")
 

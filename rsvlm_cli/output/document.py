@@ -6,7 +6,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from rsvlm_cli import __version__
 from rsvlm_cli.errors import NotGeoreferenced
 from rsvlm_cli.geo.georef import Georeference, box_ring, close_ring
-from rsvlm_cli.results import SCHEMA_VERSION, Answer, Box, BoxPx, ClassScores, Cost, Hop, Mask, Report, Source
+from rsvlm_cli.results import SCHEMA_VERSION, Answer, Box, BoxPx, ClassScores, Hop, Mask, Report, Source
 
 Point = tuple[float, float]
 Ring = tuple[Point, ...]
@@ -190,6 +190,6 @@ def _plain(value: object) -> object:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    if isinstance(value, (Source, LabelCover, Cost)):
+    if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return value

@@ -174,6 +174,23 @@ def test_sampling_is_for_free_text_alone(here, fake_engine):
     assert [call["sampling"].temperature for call in engine.calls] == [0.7, 0.0]
 
 
+def test_a_report_keeps_what_was_asked_and_replied_word_by_word(here, fake_engine):
+    engine = fake_engine([-0.25, -1.5], " a port ")
+    report = pipeline.ask(["scene.tif"], ["Is there water?", "What is it?"], Settings(window="0,0,256,128"))
+    scored, decoded = report.transcript
+    assert [exchange.prompt for exchange in report.transcript] == [call["prompt"] for call in engine.calls]
+    assert (scored.reply, scored.choices) == ("yes", (("yes", -0.25), ("no", -1.5)))
+    assert (decoded.reply, decoded.choices) == ("a port", ())
+    assert decoded.window_px == (0, 0, 256, 128)
+
+
+def test_a_transcript_is_short_however_many_windows_there_are(here, fake_engine):
+    engine = fake_engine(*["none"] * 225)
+    report = pipeline.detect("detect", "scene.tif", ["ship"], Settings(tile="64"))
+    assert report.n_asked == len(engine.calls) > scene.TRANSCRIPT_LENGTH == len(report.transcript)
+    assert report.transcript[0].window_px == (0, 0, 64, 64)
+
+
 def test_one_process_opens_a_model_once(here, bundle_path):
     settings = Settings(model=str(bundle_path))
     first = scene.open_engine(settings.model, settings.device, settings.threads)
