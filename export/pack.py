@@ -56,7 +56,6 @@ class Card:
         max_context: tokens of prompt and reply together.
         repetition_penalty: 1 for none.
         classes: what the model was taught.
-        quality: scores from the model card.
     """
 
     name: str
@@ -71,7 +70,6 @@ class Card:
     max_context: int = 4096
     repetition_penalty: float = 1.0
     classes: Mapping[str, Any] | None = None
-    quality: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Card":
@@ -243,7 +241,6 @@ def build_manifest(
         embedding=layout.embedding,
         quantisation=describe_profile(profile),
         classes=card.classes,
-        quality=card.quality,
     )
 
 

@@ -22,6 +22,7 @@ from rsvlm_cli.commands import (
     detect,
     detect_change,
     doctor,
+    eval,
     ground,
     info,
     models,
@@ -157,6 +158,7 @@ for module in (
     doctor,
     demo,
     schema,
+    eval,
 ):
     name = module.__name__.rpartition(".")[2]
     epilog = "\n\n".join(("Examples:", *module.EXAMPLES))

@@ -1,1 +1,1 @@
-"""Scores, numpy alone; each formula names its source."""
+"""Scores, each formula with its source; numpy, with shapely for polygons and pycocotools for COCO's mAP."""

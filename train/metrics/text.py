@@ -23,43 +23,55 @@ def _ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 
 
-def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], n: int = 4) -> float:
-    """Return corpus BLEU-n in [0, 1], closest reference length, no smoothing.
+def bleu_counts(candidates: Sequence[str], references: Sequence[Sequence[str]], n: int = 4) -> np.ndarray:
+    """Count what BLEU-n is made of, ``(images, 2 n + 2)``: hits of 1 to n words, n-grams said, words said and wanted.
 
-    Source: Papineni et al. 2002.
+    Counts of several images add up, and `bleu_of_counts` reads the sum.
     """
-    hits, totals, length, wanted = [0] * n, [0] * n, 0, 0
-    for candidate, texts in zip(candidates, references, strict=True):
+    rows = np.zeros((len(candidates), 2 * n + 2))
+    for row, candidate, texts in zip(rows, candidates, references, strict=True):
         tokens, refs = words(candidate), [words(text) for text in texts]
-        length += len(tokens)
-        wanted += min((len(ref) for ref in refs), key=lambda size: (abs(size - len(tokens)), size))
+        row[-2:] = len(tokens), min((len(ref) for ref in refs), key=lambda size: (abs(size - len(tokens)), size))
         for k in range(n):
             grams = _ngrams(tokens, k + 1)
             most: Counter[tuple[str, ...]] = Counter()
             for ref in refs:
                 most |= _ngrams(ref, k + 1)
-            hits[k] += (grams & most).total()
-            totals[k] += grams.total()
-    if min(hits) == 0:
+            row[k], row[n + k] = (grams & most).total(), grams.total()
+    return rows
+
+
+def bleu_of_counts(counts: np.ndarray) -> float:
+    """Return BLEU in [0, 1] of summed counts ``(2 n + 2,)``."""
+    n = len(counts) // 2 - 1
+    hits, totals, (length, wanted) = counts[:n], counts[n : 2 * n], counts[2 * n :]
+    if hits.min() == 0:
         return 0.0
-    precision = math.exp(sum(math.log(h / t) for h, t in zip(hits, totals, strict=True)) / n)
-    return precision * math.exp(min(0.0, 1 - wanted / length))
+    return math.exp(float(np.log(hits / totals).mean()) + min(0.0, 1 - wanted / length))
 
 
-def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]], beta: float = 1.2) -> float:
-    """Return the mean ROUGE-L F-score in [0, 1], best precision and best recall over references.
+def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], n: int = 4) -> float:
+    """Return corpus BLEU-n in [0, 1], closest reference length, no smoothing.
+
+    Source: Papineni et al. 2002.
+    """
+    return bleu_of_counts(bleu_counts(candidates, references, n).sum(axis=0))
+
+
+def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]], beta: float = 1.2) -> np.ndarray:
+    """Return each image's ROUGE-L F-score, ``(images,)`` in [0, 1], best precision and best recall over references.
 
     Source: Lin 2004, with beta and the maxima as in the COCO caption code.
     """
-    scores = []
-    for candidate, texts in zip(candidates, references, strict=True):
+    scores = np.zeros(len(candidates))
+    for i, (candidate, texts) in enumerate(zip(candidates, references, strict=True)):
         tokens = words(candidate)
         common = [(_lcs(tokens, ref), len(ref)) for ref in map(words, texts)]
         precision = max((c / len(tokens) for c, _ in common), default=0.0) if tokens else 0.0
         recall = max((c / size for c, size in common if size), default=0.0)
-        both = precision and recall
-        scores.append((1 + beta**2) * precision * recall / (recall + beta**2 * precision) if both else 0.0)
-    return float(np.mean(scores))
+        if precision and recall:
+            scores[i] = (1 + beta**2) * precision * recall / (recall + beta**2 * precision)
+    return scores
 
 
 def _lcs(a: Sequence[str], b: Sequence[str]) -> int:
