@@ -1,7 +1,7 @@
 """One raster, or one place at two dates, before a model; and a window of it, encoded once and asked many times."""
 
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -146,6 +146,7 @@ class Scene:
 
     Attributes:
         window_px: the part that is looked at.
+        closer: what `rsvlm_cli.zoom` was shown of windows, for the next question.
         truncated: whether any reply so far ran out of budget.
         warnings: one line each, for the user.
         transcript: the first prompts and replies.
@@ -165,6 +166,7 @@ class Scene:
         self.bundle: Bundle = self.engine.bundle
         self.dialect = Dialect.from_json(dict(self.bundle.manifest.dialect))
         self._seen: list[list[Source]] = []
+        self.closer: OrderedDict[BoxPx, View | None] = OrderedDict()
 
     @property
     def model_side_px(self) -> int:

@@ -33,6 +33,9 @@ BUDGET_TOKENS = 16_384
 READ_SIDES = 4
 """A window is read at so many times the model's side at the most: memory does not grow with the scene."""
 
+KEPT_BYTES = 64 * 2**20
+"""Of the features of windows, kept for the next question about the scene."""
+
 NEAREST = math.sqrt(2)
 """A window up to this factor larger than a leaf is one: halves of it would be further from a leaf's size."""
 
@@ -114,7 +117,7 @@ class _Looker:
     def ask(self, window_px: BoxPx, ask_view: Callable[[View], Answer]) -> tuple[View, Answer, Hop] | None:
         """Show a window and answer from it; None where it holds next to no data."""
         start, tokens = time.perf_counter(), self.budget.tokens
-        view = self._crop(window_px) if self.from_overview else self._read(window_px)
+        view = self._show(window_px)
         if view is None:
             return None
         found = ask_view(view)
@@ -132,6 +135,22 @@ class _Looker:
             seconds=round(time.perf_counter() - start, 4),
         )
         return view, found, hop
+
+    def _show(self, window_px: BoxPx) -> View | None:
+        """Show a window, or what is kept of it since the last question."""
+        kept = self.scene.closer
+        if window_px in kept:
+            kept.move_to_end(window_px)
+            return kept[window_px]
+        view = self._crop(window_px) if self.from_overview else self._read(window_px)
+        # Features alone answer: the pixels of a hundred windows would fill the memory.
+        chips = [replace(chip, pixels=chip.pixels[:0], valid=chip.valid[:0]) for chip in view.chips] if view else []
+        kept[window_px] = View(self.scene, chips, view.features) if view else None
+        manifest = self.scene.bundle.manifest
+        n_bytes = 4 * manifest.image.tokens * manifest.decoder.hidden * len(self.scene.rasters)
+        if len(kept) > KEPT_BYTES // n_bytes:
+            kept.popitem(last=False)
+        return view
 
     def _read(self, window_px: BoxPx) -> View | None:
         return self.scene.look_closer(window_px, READ_SIDES * self.scene.model_side_px)

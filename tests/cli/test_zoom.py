@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rasterio.transform import Affine
 
-from rsvlm_cli import pipeline, scene
+from rsvlm_cli import pipeline, scene, zoom
 from rsvlm_cli.errors import ReplyTruncated
 from rsvlm_cli.results import Answer, Hop
 from rsvlm_cli.runtime.bundle import read_bundle, write_manifest
@@ -211,6 +211,20 @@ def test_a_window_of_the_raster_bounds_the_search(here, seer):
     assert boxes[:, 3].max() <= 128
     assert report.sources[0].window_px == (128, 0, 256, 128)
     assert report.sources[0].model_gsd_m == pytest.approx(8)
+
+
+def test_the_next_question_finds_its_windows_encoded(here, seer, monkeypatch):
+    draw(here, (150, 40))
+    alone = [ask(question, zoom="auto")[0].text for question in (SHIP, "Are there any ships?")]
+    n_shown = len(seer.shown) // 2
+    seer.shown.clear()
+    report = pipeline.ask(["port.tif"], [SHIP, "Are there any ships?"], Settings(zoom="auto"))
+    assert [result.text for result in report.results if isinstance(result, Answer)] == alone == ["yes", "yes"]
+    assert len(seer.shown) == n_shown
+    monkeypatch.setattr(zoom, "KEPT_BYTES", 0)
+    seer.shown.clear()
+    pipeline.ask(["port.tif"], [SHIP, "Are there any ships?"], Settings(zoom="auto"))
+    assert len(seer.shown) == 2 * n_shown - 1  # the overview
 
 
 def test_two_dates_are_looked_at_together(here, seer):
