@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from rsvlm_cli.errors import UsageError
+
 if TYPE_CHECKING:
     from rsvlm_cli.output.deliver import Targets
     from rsvlm_cli.scene import Settings
@@ -26,8 +28,13 @@ RasterArgument = Annotated[str, typer.Argument(metavar="RASTER", help="A raster 
 RastersArgument = Annotated[
     list[str], typer.Argument(metavar="RASTER...", help="One or several rasters; each is one item.")
 ]
-BeforeArgument = Annotated[str, typer.Argument(metavar="BEFORE", help="The earlier raster; its grid is the reference.")]
-AfterArgument = Annotated[str, typer.Argument(metavar="AFTER", help="The later raster, warped to the grid of BEFORE.")]
+DatesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="BEFORE AFTER...",
+        help="Rasters of one place in the order of time; the first one's grid is the reference.",
+    ),
+]
 BandsOption = Annotated[
     str | None,
     typer.Option(
@@ -107,6 +114,47 @@ class InputOptions:
             rich_help_panel=INPUT,
         ),
     ] = None
+
+
+class Radiometry(StrEnum):
+    """Whether later dates are brought to the light of the first."""
+
+    AUTO = "auto"
+    MATCH = "match"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeOptions:
+    """How dates are made comparable."""
+
+    coregister: Annotated[
+        bool,
+        typer.Option("--coregister", help="Undo the shift measured between the dates.", rich_help_panel=INPUT),
+    ] = False
+    radiometry: Annotated[
+        Radiometry,
+        typer.Option(
+            "--radiometry",
+            help="Bring later dates to the light of the first; auto does unless --stretch is fixed.",
+            rich_help_panel=INPUT,
+        ),
+    ] = Radiometry.AUTO
+    dates: Annotated[
+        str | None,
+        typer.Option(
+            "--dates",
+            metavar="D1,D2,...",
+            help="When each raster was taken, such as 2019-05,2024. By default from its tags or its name.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None
+
+    def chosen(self, rasters: list[str]) -> dict[str, Any]:
+        """Return the settings of several dates, or refuse fewer than two."""
+        if len(rasters) < 2:
+            raise UsageError(f"found {len(rasters)} raster, wanted two or more: BEFORE AFTER...")
+        return {"coregister": self.coregister, "radiometry": self.radiometry.value, "dates": self.dates}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ Each task is a few lines over a `Scene` (rasters with a model before them) and i
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -14,7 +15,7 @@ from rsvlm_cli.errors import WindowOutside
 from rsvlm_cli.geo.region import parse_region
 from rsvlm_cli.geo.tiling import window_around
 from rsvlm_cli.results import Answer, Box, Mask, Report, Result
-from rsvlm_cli.scene import Progress, Scene, Settings, View, open_scene
+from rsvlm_cli.scene import TRANSCRIPT_LENGTH, Progress, Scene, Settings, View, open_scene, open_scenes
 from rsvlm_cli.tasks import caption as caption_task
 from rsvlm_cli.tasks import classify as classify_task
 from rsvlm_cli.tasks import describe as describe_task
@@ -76,11 +77,15 @@ def describe(path: str, region: str, settings: Settings) -> Report:
         return scene.report("describe", [answered, Box(label=answered.text, box_px=box_px)])
 
 
-def describe_change(before: str, after: str, settings: Settings) -> Report:
-    """Say what changed between two dates."""
-    with open_scene([before, after], settings) as scene:
+def describe_change(paths: Sequence[str], settings: Settings) -> Report:
+    """Say what changed from each date to the next."""
+
+    def describe_one(scene: Scene) -> Report:
         reply = scene.look().generate(describe_change_task.request(scene.dialect))
         return scene.report("describe-change", [describe_change_task.read(reply)])
+
+    with open_scenes(paths, settings) as scenes:
+        return in_series([describe_one(scene) for scene in scenes])
 
 
 def detect(
@@ -106,13 +111,39 @@ def segment(path: str, labels: Sequence[str], settings: Settings, progress: Prog
 
 
 def detect_change(
-    before: str, after: str, labels: Sequence[str], settings: Settings, progress: Progress | None = None
+    paths: Sequence[str], labels: Sequence[str], settings: Settings, progress: Progress | None = None
 ) -> Report:
-    """Mask what changed between two dates; without labels, the bundle's own."""
-    with open_scene([before, after], settings) as scene:
-        return scene.report(
-            "detect-change", [_mask(scene, detect_change_task, scene.taught("change", labels), progress)]
-        )
+    """Mask what changed from each date to the next; without labels, the bundle's own."""
+
+    def detect_one(scene: Scene) -> Report:
+        mask = _mask(scene, detect_change_task, scene.taught("change", labels), progress)
+        return scene.report("detect-change", [mask])
+
+    with open_scenes(paths, settings) as scenes:
+        return in_series([detect_one(scene) for scene in scenes])
+
+
+def in_series(reports: Sequence[Report]) -> Report:
+    """Put the reports of dates that follow each other into one; each result says which two dates it speaks of."""
+    results = [
+        replace(result, pair=(k, k + 1)) if isinstance(result, (Answer, Mask)) else result
+        for k, report in enumerate(reports)
+        for result in report.results
+    ]
+    seconds: dict[str, float] = {}
+    for report in reports:
+        for stage, value in report.seconds.items():
+            seconds[stage] = round(seconds.get(stage, 0.0) + value, 4)
+    return replace(
+        reports[0],
+        sources=(reports[0].sources[0], *(report.sources[1] for report in reports)),
+        results=tuple(results),
+        truncated=any(report.truncated for report in reports),
+        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
+        seconds=seconds,
+        transcript=tuple(exchange for report in reports for exchange in report.transcript)[:TRANSCRIPT_LENGTH],
+        n_asked=sum(report.n_asked for report in reports),
+    )
 
 
 def _mask(scene: Scene, task: ModuleType, labels: tuple[str, ...], progress: Progress | None) -> Mask:

@@ -17,6 +17,35 @@ Affine6 = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """How a later date was brought onto the pixel grid of the first.
+
+    Attributes:
+        overlap_frac: share of the first raster that both cover, in [0, 1].
+        gsd_ratio: pixel size of the later date by that of the first, or None where one is unknown.
+        shift_px: how far the later date's ground lay to the right and down of where its georeference puts it, in pixels
+            of the first at the middle of the overlap; None where no shift could be measured.
+        shift_m: the length of that shift on the ground in metres, or None.
+        rotation_deg: how far it was turned clockwise, or None.
+        agreement: share of the blocks of the picture that agree on that, in [0, 1], or None.
+        n_blocks: how many blocks were compared.
+        applied: the map that was undone, affine from the first date's pixels to where the later one showed that ground;
+            None where nothing was undone (``--coregister``).
+        radiometry: how its light was brought to that of the first.
+    """
+
+    overlap_frac: float
+    gsd_ratio: float | None = None
+    shift_px: tuple[float, float] | None = None
+    shift_m: float | None = None
+    rotation_deg: float | None = None
+    agreement: float | None = None
+    n_blocks: int = 0
+    applied: Affine6 | None = None
+    radiometry: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """What the model was shown, and from where.
 
@@ -34,6 +63,9 @@ class Source:
             ``position``.
         stretch: how values became 8 bit, such as ``none (uint8)`` or ``2-98 % of valid pixels: 311..2740``.
         valid_frac: share of the window that holds data, in [0, 1].
+        date: when it was taken, ISO 8601 to the precision known, or None.
+        date_by: who says so: ``asked``, ``tag NAME`` or ``name`` (of the file), or None.
+        alignment: of a later date, how it was brought onto the first one's grid, else None.
     """
 
     path: str
@@ -49,6 +81,9 @@ class Source:
     bands_by: str
     stretch: str
     valid_frac: float
+    date: str | None = None
+    date_by: str | None = None
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +112,7 @@ class Answer:
         score_method: what the score is, such as ``p(first token among yes, no)`` or ``mean token probability``.
         truncated: whether the token budget ended first.
         cost: what it took, or None where it is not counted.
+        pair: of a change, which two of the report's sources it speaks of, counted from 0; else None.
     """
 
     text: str
@@ -85,6 +121,7 @@ class Answer:
     score_method: str | None = None
     truncated: bool = False
     cost: Cost | None = None
+    pair: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +193,7 @@ class Mask:
         probability: ``(rows, columns)`` float32 in [0, 1], of the cell's own value, or None.
         area_px: the part of the raster that the grid spans, ``x1, y1, x2, y2``; cells are equal and need not be square.
         score_method: what the probability is.
+        pair: of a change, which two of the report's sources were compared, counted from 0; else None.
     """
 
     labels: tuple[str, ...]
@@ -163,6 +201,7 @@ class Mask:
     area_px: BoxPx
     probability: np.ndarray | None = None
     score_method: str | None = None
+    pair: tuple[int, int] | None = None
 
 
 Result = Answer | ClassScores | Box | Hop | Mask
@@ -194,7 +233,7 @@ class Report:
     Attributes:
         task: the subcommand.
         model: name of the bundle and the sha256 of its manifest.
-        sources: one for each raster, in the order given; of two dates, results lie on the first one's pixel grid.
+        sources: one for each raster, in the order given; of several dates, results lie on the first one's pixel grid.
         results: in reading order.
         truncated: whether any reply ran out of budget.
         warnings: one line each.

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 
 from rsvlm_cli.errors import InputError, UsageError
-from rsvlm_cli.geo.align import open_pair
-from rsvlm_cli.geo.raster import Chip, Raster, open_raster, with_model_px
+from rsvlm_cli.geo.align import Comparison, open_dates
+from rsvlm_cli.geo.raster import Chip, Raster, with_model_px
 from rsvlm_cli.geo.region import parse_region
 from rsvlm_cli.geo.tiling import plan_windows, whole_pixels
 from rsvlm_cli.results import BoxPx, Exchange, Report, Result, Source
@@ -47,6 +47,7 @@ class Settings:
         min_score: boxes that score less are left out, in [0, 1].
         threshold: probability from which a mask's cell is set, in [0, 1].
         zoom, max_hops: how `rsvlm_cli.zoom` looks closer for an answer, and at how many windows at the most, or None.
+        coregister, radiometry, dates: of several dates, as `geo.align.Comparison`.
     """
 
     model: str = "nano"
@@ -63,6 +64,9 @@ class Settings:
     threshold: float = 0.5
     zoom: ZoomMode = "off"
     max_hops: int | None = None
+    coregister: bool = False
+    radiometry: Literal["auto", "match", "none"] = "auto"
+    dates: str | None = None
 
 
 @lru_cache(maxsize=1)
@@ -313,25 +317,30 @@ class Scene:
 
 @contextmanager
 def open_scene(paths: Sequence[str], settings: Settings) -> Iterator[Scene]:
-    """Open one raster, or two dates of one place on the grid of the first.
+    """Open one raster, or two dates of one place on the grid of the first; errors as `open_scenes`."""
+    with open_scenes(paths, settings) as scenes:
+        yield scenes[0]
+
+
+@contextmanager
+def open_scenes(paths: Sequence[str], settings: Settings) -> Iterator[list[Scene]]:
+    """Open dates of one place on the grid of the first: a scene for each two in a row, or of the only one.
 
     Raises:
-        InputError: as `geo.raster.open_raster`, `geo.align.open_pair` and `geo.region.parse_region`.
+        InputError: as `geo.align.open_dates` and `geo.region.parse_region`.
         BundleError: if the model cannot be used.
     """
-    with ExitStack() as stack:
-        start = time.perf_counter()
-        options = {"bands": settings.bands, "stretch": settings.stretch}
-        if len(paths) == 2:
-            pair = stack.enter_context(open_pair(*paths, **options))  # type: ignore[arg-type]
-            rasters, window_px, warnings = [pair.a, pair.b], pair.overlap_px, pair.warnings
-        else:
-            raster = stack.enter_context(open_raster(paths[0], **options))  # type: ignore[arg-type]
-            window_px = (0.0, 0.0, float(raster.width_px), float(raster.height_px))
-            rasters, warnings = [raster], raster.warnings
-        if settings.window is not None:
-            window_px = whole_pixels(parse_region(settings.window, rasters[0]))
+    start = time.perf_counter()
+    how = Comparison(
+        bands=settings.bands, stretch=settings.stretch, dates=settings.dates,
+        coregister=settings.coregister, radiometry=settings.radiometry,
+    )  # fmt: skip
+    with open_dates(paths, how) as dates:
+        asked = settings.window and whole_pixels(parse_region(settings.window, dates.rasters[0]))
         seconds = time.perf_counter() - start
-        scene = Scene(rasters, window_px, warnings, settings)
-        scene.seconds["open raster"] = seconds
-        yield scene
+        scenes = [
+            Scene(dates.rasters[i : j + 1], asked or dates.overlap_px(i, j), dates.warnings, settings)
+            for i, j in [(k, k + 1) for k in range(len(paths) - 1)] or [(0, 0)]
+        ]
+        scenes[0].seconds["open raster"] = seconds
+        yield scenes

@@ -64,7 +64,7 @@ def demo(
     show(f"segment {after} --label water", pipeline.segment(after, ["water"], settings), "river.tif", "river.png")
     found = pipeline.detect("ground", after, ["building"], settings)
     show(f"ground {after} -p building", found, "buildings.gpkg", "buildings.png")
-    changed = pipeline.detect_change(before, after, ["building"], settings)
+    changed = pipeline.detect_change([before, after], ["building"], settings)
     show(f"detect-change {before} {after} --label building", changed, "change.tif", "change.geojson", "change.png")
     sys.stdout.write("written:\n" + "".join(f"  {out / name}\n" for name in NAMES))
 

@@ -1,16 +1,19 @@
-"""``rsvlm describe-change``: what changed between two dates, in words."""
+"""``rsvlm describe-change``: what changed from date to date, in words."""
 
-from rsvlm_cli.options import AfterArgument, BeforeArgument, InputOptions, ModelOptions, OutputOptions
+from rsvlm_cli.options import ChangeOptions, DatesArgument, InputOptions, ModelOptions, OutputOptions
 
-EXAMPLES = ("rsvlm describe-change 2019.tif 2024.tif",)
+EXAMPLES = (
+    "rsvlm describe-change 2019.tif 2024.tif",
+    "rsvlm describe-change 2015.tif 2019.tif 2024.tif --dates 2015-06,2019-05,2024-07",
+)
 
 
 def describe_change(
-    before: BeforeArgument, after: AfterArgument, read: InputOptions, model: ModelOptions, out: OutputOptions
+    rasters: DatesArgument, read: InputOptions, compare: ChangeOptions, model: ModelOptions, out: OutputOptions
 ) -> None:
-    """Say in words what changed between two dates of one place."""
+    """Say in words what changed between dates of one place, from each to the next."""
+    settings = model.settings(read, **compare.chosen(rasters))
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
 
-    settings = model.settings(read)
-    deliver(lambda _: pipeline.describe_change(before, after, settings), [before], out.targets(read))
+    deliver(lambda _: pipeline.describe_change(rasters, settings), rasters[:1], out.targets(read))

@@ -1,12 +1,13 @@
-"""``rsvlm detect-change``: which ground changed between two dates."""
+"""``rsvlm detect-change``: which ground changed from date to date."""
 
 from typing import Annotated
 
 import typer
 
+from rsvlm_cli.errors import UsageError
 from rsvlm_cli.options import (
-    AfterArgument,
-    BeforeArgument,
+    ChangeOptions,
+    DatesArgument,
     InputOptions,
     ModelOptions,
     OutputOptions,
@@ -17,14 +18,14 @@ from rsvlm_cli.options import (
 
 EXAMPLES = (
     "rsvlm detect-change 2019.tif 2024.tif --label building --out change.tif --preview change.png",
-    "rsvlm detect-change 2019.tif 2024.tif --out change.gpkg",
+    "rsvlm detect-change 2015.tif 2019.tif 2024.tif --coregister --out change.gpkg",
 )
 
 
 def detect_change(
-    before: BeforeArgument,
-    after: AfterArgument,
+    rasters: DatesArgument,
     read: InputOptions,
+    compare: ChangeOptions,
     model: ModelOptions,
     out: OutputOptions,
     label: Annotated[
@@ -33,15 +34,18 @@ def detect_change(
     tile: TileOption = "auto",
     threshold: ThresholdOption = 0.5,
 ) -> None:
-    """Mask what changed between two dates of one place, on the grid of the first."""
+    """Mask what changed between dates of one place, each with the next, on the grid of the first."""
+    settings = model.settings(read, tile=tile, threshold=threshold, **compare.chosen(rasters))
+    if len(rasters) > 2 and out.out is not None and out.out.suffix.lower() in (".tif", ".tiff"):
+        raise UsageError(f"--out {out.out}: holds one mask, found {len(rasters)} dates (write .gpkg or .geojson)")
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
     from rsvlm_cli.output.progress import with_progress
 
-    labels, settings = parse_labels(label), model.settings(read, tile=tile, threshold=threshold)
+    labels = parse_labels(label)
     deliver(
-        lambda _: with_progress(lambda progress: pipeline.detect_change(before, after, labels, settings, progress)),
-        [before],
+        lambda _: with_progress(lambda progress: pipeline.detect_change(rasters, labels, settings, progress)),
+        rasters[:1],
         out.targets(read),
         masks=True,
     )

@@ -158,16 +158,30 @@ class Georeference:
             areas.append(abs(_shoelace(np.column_stack([A_M * lonlat[:, 0], A_M * q / 2]))))
         return areas[0] - sum(areas[1:])
 
-    def length_m(self, line_px: Points) -> float:
+    def length_m(self, line_px: Points, *, steps: int = 64) -> float:
         """Return the length on the WGS 84 ellipsoid, in metres, of a line ``(N, 2)`` that is straight in the raster.
 
-        The line is cut into 64 steps an edge; each is measured with the radii of curvature at its middle.
+        The line is cut into ``steps`` an edge; each is measured with the radii of curvature at its middle.
         """
-        lonlat = unwrap_lon(self.px_to_lonlat(densify(np.asarray(line_px, float), steps=64)))
+        lonlat = unwrap_lon(self.px_to_lonlat(densify(np.asarray(line_px, float), steps=steps)))
         middle = (lonlat[1:, 1] + lonlat[:-1, 1]) / 2
         east_m, north_m = metres_per_degree(middle)
         step = np.diff(lonlat, axis=0)
         return float(np.hypot(step[:, 0] * east_m, step[:, 1] * north_m).sum())
+
+    def extent_m(self, ring_px: Points) -> float:
+        """Return the longest distance on the ground between two points of a ring ``(N, 2)``, in metres.
+
+        It is looked for along 64 directions, so it may be short by 0.03 %.
+        """
+        ring_px = np.asarray(ring_px, float)
+        lonlat = unwrap_lon(self.px_to_lonlat(ring_px))
+        ground = lonlat * np.column_stack(metres_per_degree(lonlat[:, 1].mean(keepdims=True)))
+        angle = np.pi * np.arange(64) / 64
+        along = ground @ np.stack([np.cos(angle), np.sin(angle)])
+        ends = np.stack([along.argmin(axis=0), along.argmax(axis=0)])
+        k = int(np.hypot(*(ground[ends[1]] - ground[ends[0]]).T).argmax())
+        return self.length_m(ring_px[ends[:, k]])
 
     def ground_size_m(self, at_px: tuple[float, float]) -> tuple[float, float]:
         """Return how many metres of ground one pixel step along x and along y covers at a place."""

@@ -18,10 +18,11 @@ from rasterio.windows import Window
 
 from rsvlm_cli.errors import UsageError, WindowOutside
 from rsvlm_cli.geo.bands import BandChoice, BandFacts, BandMode, choose_bands
+from rsvlm_cli.geo.dates import Dated, find_date
 from rsvlm_cli.geo.gdal import gdal_session, open_dataset
 from rsvlm_cli.geo.locate import Location, locate
 from rsvlm_cli.geo.stretch import MID_TONE, Stretch, StretchRule, fit_stretch
-from rsvlm_cli.results import Affine6, BoxPx, Source
+from rsvlm_cli.results import Affine6, Alignment, BoxPx, Source
 
 MAX_SIDE_PX = 4096
 """A read without a wanted size shrinks beyond this, so that no window fills the memory."""
@@ -62,6 +63,8 @@ class Raster(AbstractContextManager["Raster"]):
         stretch: fixed for the whole scene.
         dtype: of the stored values.
         nodata: of the first chosen band, or None.
+        dated: when it was taken.
+        alignment: of a later date on the grid of the first: how it was brought there.
         warnings: one line each, for the user.
     """
 
@@ -74,6 +77,8 @@ class Raster(AbstractContextManager["Raster"]):
         self.gsd_m: float | None = location.gsd_m
         self.dtype: str = dataset.dtypes[bands.indexes[0] - 1]
         self.nodata: float | None = dataset.nodatavals[bands.indexes[0] - 1]
+        self.dated = Dated()
+        self.alignment: Alignment | None = None
         self.warnings: tuple[str, ...] = bands.warnings + location.warnings
         self.stretch: Stretch = fit_stretch(StretchRule(kind="none"), [np.empty(0)] * len(bands.indexes), self.dtype)
         self._has_overviews = bool(dataset.overviews(bands.indexes[0]))
@@ -88,8 +93,8 @@ class Raster(AbstractContextManager["Raster"]):
         """Close the file."""
         self.dataset.close()
 
-    def fit(self, rule: StretchRule, other: "Raster | None" = None) -> Self:
-        """Fix the stretch by a look at the whole scene, and at another one of the same type if given."""
+    def fit(self, rule: StretchRule, *others: "Raster") -> Self:
+        """Fix the stretch by a look at the whole scene, and at others of the same type if given."""
         if self.bands.mode is BandMode.CMYK:
             kind = np.dtype(self.dtype)
             rule = StretchRule(kind="range", low=0.0, high=float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0)
@@ -97,9 +102,8 @@ class Raster(AbstractContextManager["Raster"]):
             return self
         samples = [np.empty(0)] * len(self.bands.indexes)
         if rule.kind == "percentiles" or (rule.kind == "auto" and self.dtype != "uint8"):
-            samples = self._sample()
-            if other is not None:
-                samples = [np.concatenate(pair) for pair in zip(samples, other._sample(), strict=True)]
+            scenes = [self._sample(), *(other._sample() for other in others)]
+            samples = [np.concatenate(bands) for bands in zip(*scenes, strict=True)]
         n_bits = self.dataset.tags(self.bands.indexes[0], ns="IMAGE_STRUCTURE").get("NBITS")
         self.stretch = fit_stretch(rule, samples, self.dtype, int(n_bits) if n_bits else None)
         if self.stretch.text == "no valid pixels":
@@ -120,15 +124,8 @@ class Raster(AbstractContextManager["Raster"]):
             RasterUnreadable: if GDAL cannot read it.
         """
         x1, y1, x2, y2 = clip_window(window_px, self)
-        shrink = max(1.0, (x2 - x1) / MAX_SIDE_PX, (y2 - y1) / MAX_SIDE_PX)
-        width, height = out_size or (max(1, round((x2 - x1) / shrink)), max(1, round((y2 - y1) / shrink)))
-        if min(width, height) < 1:
-            raise UsageError(f"a picture of {width} x {height} px: wanted at least 1 x 1")
-        shrinks = width * height < (x2 - x1) * (y2 - y1)
-        resampling = Resampling.average if shrinks else Resampling.bilinear
-        if self.bands.mode is BandMode.PALETTE:
-            resampling = Resampling.nearest
-        values, valid = self._read(Window(x1, y1, x2 - x1, y2 - y1), (height, width), resampling)
+        values, valid = self.read_values(window_px, out_size)
+        height, width = valid.shape
         pixels = np.moveaxis(self._colour(values), 0, -1)
         pixels[~valid] = MID_TONE
         source = Source(
@@ -145,8 +142,26 @@ class Raster(AbstractContextManager["Raster"]):
             bands_by=self.bands.by,
             stretch=self.stretch.text,
             valid_frac=float(valid.mean()),
+            date=self.dated.date,
+            date_by=self.dated.by,
+            alignment=self.alignment,
         )
         return Chip(pixels=pixels, valid=valid, source=with_model_px(source, (width, height)))
+
+    def read_values(
+        self, window_px: BoxPx | None = None, out_size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read the chosen bands as stored, ``(C, H, W)``, and where they hold data, ``(H, W)``; as `read` otherwise."""
+        x1, y1, x2, y2 = clip_window(window_px, self)
+        shrink = max(1.0, (x2 - x1) / MAX_SIDE_PX, (y2 - y1) / MAX_SIDE_PX)
+        width, height = out_size or (max(1, round((x2 - x1) / shrink)), max(1, round((y2 - y1) / shrink)))
+        if min(width, height) < 1:
+            raise UsageError(f"a picture of {width} x {height} px: wanted at least 1 x 1")
+        shrinks = width * height < (x2 - x1) * (y2 - y1)
+        resampling = Resampling.average if shrinks else Resampling.bilinear
+        if self.bands.mode is BandMode.PALETTE:
+            resampling = Resampling.nearest
+        return self._read(Window(x1, y1, x2 - x1, y2 - y1), (height, width), resampling)
 
     def _read(self, window: Window, shape: tuple[int, int], resampling: Resampling) -> tuple[np.ndarray, np.ndarray]:
         """Return values ``(C, H, W)`` and validity ``(H, W)``.
@@ -246,7 +261,9 @@ def open_unstretched(path: str | Path, bands: str | None) -> Raster:
     try:
         with gdal_session(path):
             choice = choose_bands(band_facts(dataset, name), bands)
-            return Raster(dataset, name, choice, locate(dataset, name))
+            raster = Raster(dataset, name, choice, locate(dataset, name))
+            raster.dated = find_date(name, dataset.tags() | dataset.tags(ns="IMAGERY") | dataset.tags(ns="EXIF"))
+            return raster
     except BaseException:
         dataset.close()
         raise

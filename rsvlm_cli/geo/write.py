@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio.features import shapes
+from rasterio.features import rasterize, shapes
 from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
@@ -43,10 +43,12 @@ class MaskPolygon:
 
     Attributes:
         label: its class.
+        score: mean probability of its cells, or None where the mask has none.
         rings_px: closed rings ``(N, 2)`` in the raster's pixels, the outer one first; they follow the cells' edges.
     """
 
     label: str
+    score: float | None
     rings_px: tuple[np.ndarray, ...]
 
 
@@ -136,12 +138,23 @@ def polygonise_mask(mask: Mask) -> list[MaskPolygon]:
     For map and lon/lat coordinates see `georef.Georeference`.
     """
     set_cells = (mask.cells > 0) & (mask.cells <= len(mask.labels))
-    found = shapes(mask.cells, mask=set_cells, connectivity=4, transform=cells_to_px(mask))
+    transform = cells_to_px(mask)
+    found = list(shapes(mask.cells, mask=set_cells, connectivity=4, transform=transform))
+    scores: list[float | None] = [None] * len(found)
+    if found and mask.probability is not None:
+        ids = rasterize(
+            ((geometry, k) for k, (geometry, _) in enumerate(found, start=1)), mask.cells.shape, transform=transform,
+            dtype="int32",
+        ).ravel()  # fmt: skip
+        sums, counts = np.bincount(ids, mask.probability.ravel()), np.bincount(ids)
+        scores = [float(v) for v in sums[1:] / counts[1:]]
     polygons = [
         MaskPolygon(
-            label=mask.labels[int(value) - 1], rings_px=tuple(np.array(ring) for ring in geometry["coordinates"])
+            label=mask.labels[int(value) - 1],
+            score=score,
+            rings_px=tuple(np.array(ring) for ring in geometry["coordinates"]),
         )
-        for geometry, value in found
+        for (geometry, value), score in zip(found, scores, strict=True)
     ]
     return sorted(polygons, key=lambda polygon: min((y, x) for x, y in polygon.rings_px[0].tolist()))
 

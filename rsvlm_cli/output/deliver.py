@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from rsvlm_cli.errors import BatchError, ReplyTruncated, RsvlmError, UsageError
-from rsvlm_cli.geo.align import open_pair
-from rsvlm_cli.geo.raster import open_raster, open_unstretched
+from rsvlm_cli.geo.align import Comparison, open_dates
+from rsvlm_cli.geo.raster import Raster, open_raster, open_unstretched
 from rsvlm_cli.geo.write import replaced_file, write_mask
 from rsvlm_cli.output.document import dump, report_to_json
 from rsvlm_cli.output.features import report_features
@@ -185,13 +185,20 @@ def read_pictures(report: Report, targets: Targets) -> list[Picture]:
     area = sources[0].window_px
     shrink = max(1.0, max(area[2] - area[0], area[3] - area[1]) / MAX_SIDE_PX)
     size = (max(1, round((area[2] - area[0]) / shrink)), max(1, round((area[3] - area[1]) / shrink)))
-    options = {"bands": targets.bands, "stretch": targets.stretch}
     with ExitStack() as stack:
-        if len(sources) == 2:
-            pair = stack.enter_context(open_pair(sources[0].path, sources[1].path, **options))  # type: ignore[arg-type]
-            rasters = [pair.a, pair.b]
+        rasters: Sequence[Raster]
+        if len(sources) > 1:
+            known = tuple(source.alignment for source in sources)
+            unmatched = known[1] is not None and known[1].radiometry == "none"
+            how = Comparison(
+                bands=targets.bands,
+                stretch=targets.stretch,
+                radiometry="none" if unmatched else "match",
+                known=known,
+            )
+            rasters = stack.enter_context(open_dates([source.path for source in sources], how)).rasters
         else:
-            rasters = [stack.enter_context(open_raster(sources[0].path, **options))]  # type: ignore[arg-type]
+            rasters = [stack.enter_context(open_raster(sources[0].path, bands=targets.bands, stretch=targets.stretch))]
         return [
             Picture(pixels=raster.read(area, size).pixels, area_px=area, title=Path(raster.path).name)
             for raster in rasters

@@ -5,8 +5,10 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from rsvlm_cli import __version__
 from rsvlm_cli.errors import NotGeoreferenced
 from rsvlm_cli.geo.georef import Georeference, box_ring, close_ring
+from rsvlm_cli.geo.write import polygonise_mask
 from rsvlm_cli.results import SCHEMA_VERSION, Answer, Box, BoxPx, ClassScores, Hop, Mask, Report, Source
 
 Point = tuple[float, float]
@@ -57,6 +60,7 @@ class LabelCover:
         share: of the cells that hold data, in [0, 1].
         area_m2: its ground area in square metres, or None without a georeference.
         mean_probability: of its cells, or None.
+        n_patches: how many patches of cells that share a side it has.
     """
 
     label: str
@@ -64,6 +68,7 @@ class LabelCover:
     share: float
     area_m2: float | None
     mean_probability: float | None
+    n_patches: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +132,11 @@ def area_m2(reference: Georeference | None, rings_px: Sequence[np.ndarray]) -> f
         return None
 
 
+def name_date(source: Source) -> str:
+    """Return a date's name for people: its date, or the file's name where none is known."""
+    return source.date or Path(source.path).name
+
+
 def place_box(box_px: BoxPx, source: Source) -> BoxPlace:
     """Return where a pixel box lies."""
     reference = georeference(source)
@@ -154,6 +164,7 @@ def cover(mask: Mask, source: Source) -> tuple[LabelCover, ...]:
     """Return how much of a mask each label covers."""
     area = area_m2(georeference(source), [box_ring(mask.area_px)])
     n_known = int((mask.cells != 255).sum())
+    n_patches = Counter(patch.label for patch in polygonise_mask(mask))
     covers = []
     for value, label in enumerate(mask.labels, start=1):
         here = mask.cells == value
@@ -165,6 +176,7 @@ def cover(mask: Mask, source: Source) -> tuple[LabelCover, ...]:
                 share=n / n_known if n_known else 0.0,
                 area_m2=None if area is None else round(area * n / mask.cells.size, 2),
                 mean_probability=None if mask.probability is None or n == 0 else float(mask.probability[here].mean()),
+                n_patches=n_patches[label],
             )
         )
     return tuple(covers)

@@ -1,8 +1,8 @@
 """A report as plain text: one result a line, tabs between columns, nothing where nothing was found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from rsvlm_cli.output.document import cover
+from rsvlm_cli.output.document import cover, name_date
 from rsvlm_cli.results import Answer, Box, ClassScores, Mask, Report, Source
 
 
@@ -12,6 +12,9 @@ def report_to_text(report: Report, *, with_name: bool = False) -> str:
     # Where words answer, a box beside them is the region they speak of.
     words = [result for result in report.results if isinstance(result, Answer)]
     lines = [line for result in words or report.results for line in _lines(result, report.sources[0])]
+    changes = [result for result in report.results if isinstance(result, (Answer, Mask)) and result.pair]
+    if changes:
+        lines = _change_lines(report, changes)
     return "".join(f"{name}{line}\n" for line in lines)
 
 
@@ -27,6 +30,22 @@ def _lines(result: Answer | ClassScores | Box | Mask, source: Source) -> list[st
         f"{c.label}\t{c.share:.1%}" + ("" if c.area_m2 is None else f"\t{format_area(c.area_m2)}")
         for c in cover(result, source)
     ]
+
+
+def _change_lines(report: Report, changes: Sequence[Answer | Mask]) -> list[str]:
+    """Return what changed from date to date: sentences, the dates before them if there are several, or a table."""
+    lines = []
+    for change in changes:
+        before, after = (name_date(report.sources[k]) for k in change.pair or (0, 1))
+        if isinstance(change, Answer):
+            lines.append((f"{before}\t{after}\t" if len(changes) > 1 else "") + one_line(change.text))
+            continue
+        lines = lines or ["from\tto\tlabel\tpatches\tshare\tarea\tconfidence"]
+        for c in cover(change, report.sources[0]):
+            area = "-" if c.area_m2 is None else format_area(c.area_m2)
+            score = "-" if c.mean_probability is None else f"{c.mean_probability:.2f}"
+            lines.append("\t".join([before, after, c.label, str(c.n_patches), f"{c.share:.1%}", area, score]))
+    return lines
 
 
 def one_line(text: str) -> str:

@@ -133,6 +133,50 @@ def test_under_test_the_exit_code_is_the_answer(run, fake_engine, likelihoods, c
     assert done.stdout == ("yes\n" if code == 0 else "no\n")
 
 
+def test_a_series_is_described_from_date_to_date(run, fake_engine):
+    fake_engine("two roofs more", "nothing")
+    done = run("describe-change", "before.tif", "after.tif", "scene.tif", "--dates", "2019-05,2021,2024")
+    assert done.stdout == "2019-05\t2021\ttwo roofs more\n2021\t2024\tnothing\n"
+
+
+def test_a_series_is_a_report_of_the_schema_with_its_dates(report, validator):
+    document = report(
+        "detect-change", "before.tif", "after.tif", "scene.tif", "-l", "building", "--dates", "2019,2020,2021"
+    )
+    validator.validate(document)
+    assert [source["date"] for source in document["sources"]] == ["2019", "2020", "2021"]
+    assert [source["alignment"] is None for source in document["sources"]] == [True, False, False]
+    assert [result["pair"] for result in document["results"]] == [[0, 1], [1, 2]]
+    assert document["results"][0]["cover"][0]["n_patches"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("scene.tif",), "found 1 raster, wanted two or more"),
+        (("before.tif", "after.tif", "--dates", "2019"), "wanted one for each of 2 rasters"),
+        (("before.tif", "after.tif", "scene.tif", "--out", "c.tif"), "holds one mask, found 3 dates"),
+    ],
+)
+def test_dates_that_do_not_fit_are_a_usage_error(run, arguments, said):
+    done = run("detect-change", *arguments)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_a_preview_of_coregistered_dates_shows_them_as_the_model_saw_them(run, scenes):
+    scene = draw_scene((512, 512), buildings=6)
+    write_geotiff(scenes / "moved.tif", np.roll(scene, (5, 9), axis=(1, 2)))
+    done = run("detect-change", "scene.tif", "moved.tif", "-l", "building", "--tile", "whole", "--coregister",
+               "--preview", "p.png")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "moved.tif: lay 10.3 px (10.3 m) from scene.tif" in done.stderr
+    sheet = np.asarray(Image.open("p.png").convert("RGB")).astype(int)
+    left, right = sheet[60:480, 30:480], sheet[60:480, 550:1000]
+    assert left.shape == right.shape
+    assert sheet.shape[1] > 1000
+
+
 def test_a_question_about_two_dates_sees_both(run, fake_engine):
     engine = fake_engine([-1.0, -2.0])
     assert run("ask", "before.tif", "--after", "after.tif", "Has anything changed?").exit_code == 0

@@ -160,8 +160,8 @@ class Oracle:
     def segment(self, path, labels, settings):
         return self.report(path, self.mask(path, labels))
 
-    def detect_change(self, before, after, labels, settings):
-        return self.report(before, self.mask(before, labels))
+    def detect_change(self, paths, labels, settings):
+        return self.report(paths[0], self.mask(paths[0], labels))
 
 
 class Silence(Oracle):

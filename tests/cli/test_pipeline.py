@@ -6,6 +6,8 @@ import rasterio
 
 from rsvlm_cli import pipeline, scene
 from rsvlm_cli.errors import InputError, WindowOutside
+from rsvlm_cli.output.features import report_features
+from rsvlm_cli.output.text import report_to_text
 from rsvlm_cli.results import Box
 from rsvlm_cli.scene import Settings
 from rsvlm_cli.tasks.dialect import NANO
@@ -134,11 +136,51 @@ def test_cells_without_data_are_no_data_in_the_mask(here, painter):
 def test_two_dates_are_masked_on_the_grid_of_the_first_where_both_are(here, painter):
     shifted = rasterio.Affine(1, 0, 500_256, 0, -1, 5_000_000)
     write_geotiff(here / "later.tif", np.full((3, 512, 512), 200, np.uint8), transform=shifted)
-    report = pipeline.detect_change("before.tif", "later.tif", ["building"], Settings())
+    report = pipeline.detect_change(["before.tif", "later.tif"], ["building"], Settings())
     (mask,) = report.results
     assert mask.area_px == (256, 0, 512, 512)
     assert (mask.cells == 1).all()
     assert [source.path for source in report.sources] == ["before.tif", "later.tif"]
+
+
+def test_several_dates_give_a_series_of_changes_on_the_grid_of_the_first(here, painter):
+    for name, side in (("2015.tif", 120), ("2019.tif", 240), ("2024.tif", 360)):
+        pixels = np.full((3, 480, 480), 80, np.uint8)
+        pixels[:, :side, :side] = 200
+        write_geotiff(here / name, pixels)
+    report = pipeline.detect_change(["2015.tif", "2019.tif", "2024.tif"], ["building"], Settings(radiometry="none"))
+    assert [source.date for source in report.sources] == ["2015", "2019", "2024"]
+    assert [mask.pair for mask in report.results] == [(0, 1), (1, 2)]
+    # The painter masks what is bright on the second date of each two.
+    assert [(mask.cells == 1).sum() for mask in report.results] == [12 * 12, 18 * 18]
+    assert report.sources[2].alignment.overlap_frac == 1
+    features = report_features(report)
+    told = [[f.properties[key] for key in ("date_before", "date", "label", "area_m2", "score")] for f in features]
+    assert told == [
+        ["2015", "2019", "building", pytest.approx(240**2, rel=2e-3), 1.0],
+        ["2019", "2024", "building", pytest.approx(360**2, rel=2e-3), 1.0],
+    ]
+    assert features[0].properties["length_m"] == pytest.approx(240 * 2**0.5, rel=2e-3)
+    assert features[0].properties["perimeter_m"] == pytest.approx(4 * 240, rel=2e-3)
+    table = [line.split("\t") for line in report_to_text(report).splitlines()]
+    assert table == [
+        ["from", "to", "label", "patches", "share", "area", "confidence"],
+        ["2015", "2019", "building", "1", "25.0%", "5.76 ha", "1.00"],
+        ["2019", "2024", "building", "1", "56.2%", "12.97 ha", "1.00"],
+    ]
+
+
+def test_the_shift_between_dates_is_undone_before_the_model_looks(here, fake_engine):
+    scene = draw_scene((500, 500), buildings=9)
+    write_geotiff(here / "a.tif", scene[:, 20:480, 20:480])
+    write_geotiff(here / "b.tif", scene[:, 27:487, 14:474])
+    engine = fake_engine("nothing", "nothing")
+    for coregister in (False, True):
+        report = pipeline.describe_change(["a.tif", "b.tif"], Settings(coregister=coregister, window="60,60,400,400"))
+        before, after = engine.calls[-1]["features"]
+        difference = np.abs(before.astype(int) - after).mean()
+        assert (difference < 0.5) == coregister
+        assert report.sources[1].alignment.shift_px == pytest.approx((6, -7), abs=0.05)
 
 
 def test_a_small_region_is_described_within_its_surroundings(here, fake_engine):

@@ -79,7 +79,7 @@ def change(bench: Bench, row: Row) -> RowScores:
         def ask(record: Record) -> Report | None:
             word = row.asked.get(record.source, record.mask_labels[0])
             before, after = bench.path(record, 0), bench.path(record, 1)
-            return bench.request(pipeline.detect_change, before, after, (word,), settings)
+            return bench.request(pipeline.detect_change, [before, after], (word,), settings)
 
         counts = _confusions(bench, records, used, 1, ask, bench.truth)
         sweeps.append(_sweep(name, records, counts, changed_f1, _difference_f1(bench, records)))

@@ -100,7 +100,7 @@ def caption(bench: Bench, row: Row) -> RowScores:
 
 def _caption(bench: Bench, record: Record) -> Report:
     if len(record.images) == 2:
-        return pipeline.describe_change(bench.path(record, 0), bench.path(record, 1), bench.settings)
+        return pipeline.describe_change([bench.path(record, 0), bench.path(record, 1)], bench.settings)
     return pipeline.caption(bench.path(record), bench.settings)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rsvlm_cli.errors import InputError
-from rsvlm_cli.geo.align import open_pair
+from rsvlm_cli.geo import align
 from rsvlm_cli.geo.raster import Raster, open_raster
 from train.data.convert.coco import tidy_label
 from train.data.convert.readers import clip_box, cut_boxes, plan_tiles
@@ -66,8 +66,8 @@ def open_dates(path: Path) -> Iterator[tuple[Raster, ...]]:
 
     before, after = beside(f"{path.stem}_before"), beside(f"{path.stem}_after")
     if before and after:
-        with open_pair(before, after) as pair:
-            yield (pair.a, pair.b)
+        with align.open_dates([before, after]) as dates:
+            yield dates.rasters
         return
     single = beside(path.stem)
     if single is None:
