@@ -12,7 +12,7 @@ Weights
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -72,6 +72,16 @@ class GraphBuilder:
         self._inputs: list[ValueInfoProto] = []
         self._outputs: list[ValueInfoProto] = []
         self._used: Counter[str] = Counter()
+
+    @property
+    def nodes(self) -> Sequence[NodeProto]:
+        """What has been written so far, in order."""
+        return self._nodes
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the graph's outputs."""
+        return [value.name for value in self._outputs]
 
     def input(self, name: str, dtype: int, shape: Sequence[int | str]) -> str:
         """Declare a graph input; a dimension may be a symbol."""
@@ -141,10 +151,21 @@ class GraphBuilder:
         """Append a node of one output and return that output's name."""
         return self.node(op, path, inputs, 1, domain, **attributes)[0]
 
-    def save(self, path: Path) -> None:
-        """Write the protobuf; the external data file must lie beside it."""
-        weights = list(self._initializers.values())
-        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, weights)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+    def save(
+        self, path: Path, nodes: Sequence[NodeProto] | None = None, domains: Mapping[str, int] | None = None
+    ) -> None:
+        """Write the protobuf; the external data file must lie beside it.
+
+        Args:
+            path: where to.
+            nodes: instead of those that were written; weights that none of them reads are left out.
+            domains: domain -> version of custom operators.
+        """
+        nodes = self._nodes if nodes is None else nodes
+        used = {name for node in nodes for name in node.input}
+        weights = [tensor for name, tensor in self._initializers.items() if name in used]
+        graph = helper.make_graph(nodes, self.name, self._inputs, self._outputs, weights)
+        versions = {"": OPSET, MICROSOFT: 1, **(domains or {})}
+        opsets = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
         model: ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="rsvlm")
         path.write_bytes(model.SerializeToString(deterministic=True))

@@ -12,6 +12,7 @@ import numpy as np
 from onnx import TensorProto
 
 from export.builder import MICROSOFT, StoredTensor
+from export.dispatch import EXPERT, write_router
 from export.layers import LayerWriter, node_path
 from export.quantise import Profile, VisionScheme, quantise_blocks
 from rsvlm_cli.runtime.bundle import EmbeddingSpec
@@ -19,9 +20,6 @@ from rsvlm_cli.runtime.int4 import QuantisedRows
 
 HEAD_MULTIPLE = 16
 """GroupQueryAttention turns only heads of whole multiples of this; narrower ones are padded with zeros."""
-
-ROUTER_LOGIT = 30.0
-"""Of the chosen expert, against minus as much for the others. With one expert a token its softmax is exactly 1."""
 
 
 def write_vision(writer: LayerWriter, scheme: VisionScheme) -> None:
@@ -154,19 +152,11 @@ class _DecoderWriter:
         ``seqlens_k[b]`` of this call, before the padding on its right; with T = 1 it ends at row 0; with one sequence
         at row T - 1. All three are ``max(0, seqlens_k[b] - (total_sequence_length - T))``.
         """
-        graph, n_experts = self.graph, self.config.experts
-        expert = graph.input("expert", TensorProto.INT64, ["B"])
+        graph = self.graph
+        graph.input(EXPERT, TensorProto.INT64, ["B"])
         self.seqlens = graph.input("seqlens_k", TensorProto.INT32, ["B"])
         self.total = graph.input("total_sequence_length", TensorProto.INT32, [])
-        path = "decoder/router"
-        depth = graph.constant("router/experts", n_experts)
-        logits = graph.constant("router/logits", [-ROUTER_LOGIT, ROUTER_LOGIT], np.float32)
-        self.router_last = graph.op("OneHot", path, [expert, depth, logits], axis=-1)  # (B, E)
-        batch_tokens = graph.op("Shape", path, [embeds], start=0, end=2)
-        shape = graph.op("Concat", path, [batch_tokens, graph.constant("router/experts_axis", [n_experts])], axis=0)
-        each = graph.op("Unsqueeze", path, [self.router_last, graph.constant("axis_1", [1])])
-        each = graph.op("Expand", path, [each, shape])  # (B, T, E)
-        self.router = graph.op("Reshape", path, [each, graph.constant("router/flat", [-1, n_experts])])
+        self.router_last, self.router = write_router(graph, "decoder/router", embeds, self.config.experts)
         path = "decoder/last_token"
         n_tokens = graph.op("Cast", path, [graph.op("Shape", path, [embeds], start=1, end=2)], to=TensorProto.INT32)
         before = graph.op("Sub", path, [self.total, n_tokens])

@@ -5,21 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.builder import MICROSOFT, Attribute, GraphBuilder
+from export.builder import MICROSOFT, GraphBuilder
 from export.checkpoint import Checkpoint
+from export.dispatch import ACCURACY_LEVEL, write_experts
 from export.quantise import ErrorLog, VisionScheme, experts_scheme, quantise_blocks, quantise_channels
+from rsvlm_cli.runtime.dispatch import stack_gate_up
 from rsvlm_cli.runtime.int4 import BlockScheme, QuantisedRows
-
-ACCURACY_LEVEL = 4
-"""Of MatMulNBits and QMoE: activations are rounded to int8 block by block, which the fast kernels need."""
-
-FUSED_SWIGLU: dict[str, Attribute] = {
-    "activation_type": "swiglu",
-    "swiglu_fusion": 1,
-    "activation_alpha": 1.0,
-    "activation_beta": 0.0,
-}
-"""Of MoE and QMoE: silu(gate) * up, rows of gate and up alternating; the only form that runs on a CPU."""
 
 BATCH_NORM_EPS = 1e-5
 """Of torch's BatchNorm2d, which the stem uses."""
@@ -153,24 +144,16 @@ class LayerWriter:
         hidden, width = decoder.hidden_size, decoder.intermediate_size
         scheme = scheme and experts_scheme(scheme, hidden)
         padded = scheme.n_blocks(width) * scheme.block if scheme else width
-        gate_up = np.zeros((decoder.experts, padded, 2, hidden), np.float32)
-        down = np.zeros((decoder.experts, hidden, padded), np.float32)
-        for e in range(decoder.experts):
-            gate_up[e, :width, 0] = self.checkpoint.read(f"{module}.{e}.gate_proj.weight")
-            gate_up[e, :width, 1] = self.checkpoint.read(f"{module}.{e}.up_proj.weight")
-            down[e, :, :width] = self.checkpoint.read(f"{module}.{e}.down_proj.weight")
-        stacks = {"gate_up_proj": gate_up.reshape(decoder.experts, 2 * padded, hidden), "down_proj": down}
+        gate, up, down = (
+            np.stack([self.checkpoint.read(f"{module}.{e}.{part}_proj.weight") for e in range(decoder.experts)])
+            for part in ("gate", "up", "down")
+        )
+        gate_up = stack_gate_up(gate, up, padded)
+        down = np.pad(down.astype(np.float32), ((0, 0), (0, 0), (0, padded - width)))
+        stacks = {"gate_up_proj": gate_up, "down_proj": down}
         stored = {part: self._store_experts(f"{module}.{part}.weight", stack, scheme) for part, stack in stacks.items()}
-        inputs = [x, router, *stored["gate_up_proj"], "", *stored["down_proj"]]
-        attributes: dict[str, Attribute] = {"k": 1, "normalize_routing_weights": 1, **FUSED_SWIGLU}
-        if scheme is None:
-            return self.graph.op("MoE", node_path(module), inputs, MICROSOFT, **attributes)
-        attributes |= {
-            "expert_weight_bits": scheme.bits,
-            "block_size": scheme.block,
-            "accuracy_level": ACCURACY_LEVEL,
-        }
-        return self.graph.op("QMoE", node_path(module), inputs, MICROSOFT, **attributes)
+        names = [*stored["gate_up_proj"], *stored["down_proj"]]
+        return write_experts(self.graph, node_path(module), x, router, names, scheme)
 
     def _store_experts(self, name: str, stack: np.ndarray, scheme: BlockScheme | None) -> list[str]:
         if scheme is None:

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from export.builder import ExternalData, GraphBuilder
 from export.checkpoint import Checkpoint, open_checkpoint
+from export.dispatch import to_native
 from export.graph import DecoderLayout, write_decoder, write_vision
 from export.layers import LayerWriter
 from export.quantise import ErrorLog, Profile, TensorError
@@ -31,14 +32,19 @@ from rsvlm_cli.runtime.bundle import (
     DecoderSpec,
     ImageSpec,
     Manifest,
+    NativeSpec,
     read_bundle,
     write_manifest,
 )
+from rsvlm_cli.runtime.dispatch import DOMAIN, VERSION
 from rsvlm_cli.runtime.int4 import BlockScheme
+from rsvlm_cli.runtime.native.build import CompileError
+from rsvlm_cli.runtime.ops import build_native
 from rsvlm_cli.tasks.dialect import RSUNIVLM, Dialect
 
 CARD, DIALECT = "card.json", "dialect.json"
 VISION_WEIGHTS, DECODER_WEIGHTS = "vision.bin", "decoder.bin"
+NATIVE = {VISION: "vision.native.onnx", DECODER: "decoder.native.onnx"}
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +136,18 @@ def write_bundle(checkpoint_folder: Path, out: Path, profile: Profile, *, overwr
         if out.exists():
             out.rename(Path(workspace) / "old")
         folder.rename(out)
+    if find_native(profile):
+        _offer_operators()
     logger.info("wrote %s, %.1f MB", out, sum(path.stat().st_size for path in out.iterdir()) / 1e6)
     return Packed(bundle=read_bundle(out), errors=tuple(log.errors))
+
+
+def _offer_operators() -> None:
+    """Compile the native operators where they are missing: a model has just been made that runs faster with them."""
+    try:
+        build_native()
+    except CompileError as error:
+        logger.warning("this model runs on stock operators, without the faster native ones: %s", error)
 
 
 def write_graphs(
@@ -142,12 +158,27 @@ def write_graphs(
     with (folder / VISION_WEIGHTS).open("wb") as file:
         graph = GraphBuilder("vision", ExternalData(file, VISION_WEIGHTS))
         write_vision(LayerWriter(graph, checkpoint, log), profile.vision)
-        graph.save(folder / VISION)
+        _save(graph, folder, VISION, profile)
     with (folder / DECODER_WEIGHTS).open("wb") as file:
         graph = GraphBuilder("decoder", ExternalData(file, DECODER_WEIGHTS))
         layout = write_decoder(LayerWriter(graph, checkpoint, log), profile, max_context)
-        graph.save(folder / DECODER)
+        _save(graph, folder, DECODER, profile)
     return layout, log
+
+
+def _save(graph: GraphBuilder, folder: Path, name: str, profile: Profile) -> None:
+    """Write a graph, and its native stand-in where the profile has one."""
+    graph.save(folder / name)
+    native = find_native(profile)
+    if native and name in native.graphs:
+        graph.save(folder / native.graphs[name], to_native(graph.nodes, graph.outputs), native.ops)
+
+
+def find_native(profile: Profile) -> NativeSpec | None:
+    """Return which graphs of a profile have a native stand-in: those with weights in blocks."""
+    in_blocks = {DECODER: profile.experts, VISION: profile.vision}
+    graphs = {name: NATIVE[name] for name, scheme in in_blocks.items() if isinstance(scheme, BlockScheme)}
+    return NativeSpec(graphs=graphs, ops={DOMAIN: VERSION}) if graphs else None
 
 
 def read_card(checkpoint: Checkpoint) -> Card:
@@ -240,6 +271,7 @@ def build_manifest(
         ),
         embedding=layout.embedding,
         quantisation=describe_profile(profile),
+        native=find_native(profile),
         classes=card.classes,
     )
 

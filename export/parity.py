@@ -33,7 +33,7 @@ from rsvlm_cli.runtime.bundle import DECODER, VISION, Bundle, ImageSpec
 from rsvlm_cli.runtime.decoder import Decoder
 from rsvlm_cli.runtime.embedding import TokenEmbedding
 from rsvlm_cli.runtime.preprocess import prepare
-from rsvlm_cli.runtime.sessions import count_cores, open_session
+from rsvlm_cli.runtime.sessions import count_cores, open_graph
 from rsvlm_cli.tasks.dialect import RSUNIVLM
 
 TOLERANCE = 1e-3
@@ -142,9 +142,10 @@ def graph_runtime(checkpoint: Checkpoint, profile: Profile, max_context: int) ->
         folder = Path(name)
         layout, _ = write_graphs(checkpoint, folder, profile, max_context)
         manifest = build_manifest(checkpoint, PARITY_CARD, RSUNIVLM, profile, layout)
-        embedding = TokenEmbedding(Bundle(path=folder, manifest=manifest, sha256=""))
-        vision = open_session(folder / VISION, {}, "cpu", count_cores())
-        session = open_session(folder / DECODER, {}, "cpu", count_cores())
+        bundle = Bundle(path=folder, manifest=manifest, sha256="")
+        embedding = TokenEmbedding(bundle)
+        vision = open_graph(bundle, VISION, "cpu", count_cores())
+        session = open_graph(bundle, DECODER, "cpu", count_cores())
         decoder = Decoder(session, manifest.decoder, max_context, "cpu")
 
         def answer(case: Case, expert: int) -> Reply:

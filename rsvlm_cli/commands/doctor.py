@@ -6,7 +6,7 @@ import typer
 
 from rsvlm_cli.options import DEFAULT_MODEL, ModelOption
 
-EXAMPLES = ("rsvlm doctor", "rsvlm doctor --model nano --json")
+EXAMPLES = ("rsvlm doctor", "rsvlm doctor --model nano --json", "rsvlm doctor --build")
 
 PACKAGES = ("numpy", "onnxruntime", "tokenizers", "rasterio", "pillow", "typer", "rich")
 CPU_FLAGS = ("avx2", "f16c", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
@@ -16,6 +16,7 @@ CPU_FLAGS = ("avx2", "f16c", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_i
 def doctor(
     model: ModelOption = DEFAULT_MODEL,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    build: Annotated[bool, typer.Option("--build", help="Compile the native operators first, if need be.")] = False,
 ) -> None:
     """Check the machine, the libraries and the model: hashes its files and asks it one question. Exit 4 if it fails."""
     import sys
@@ -24,6 +25,8 @@ def doctor(
     from rsvlm_cli.output.document import dump
     from rsvlm_cli.output.text import mapping_to_text
 
+    if build:
+        build_operators()
     facts, fault = describe_machine(), None
     try:
         facts |= check_model(model)
@@ -34,6 +37,22 @@ def doctor(
         raise fault
 
 
+def build_operators() -> None:
+    """Compile the native operators.
+
+    Raises:
+        UsageError: if there is no compiler, or it fails.
+    """
+    from rsvlm_cli.errors import UsageError
+    from rsvlm_cli.runtime.native.build import CompileError
+    from rsvlm_cli.runtime.ops import build_native
+
+    try:
+        build_native()
+    except CompileError as error:
+        raise UsageError(f"the native operators cannot be compiled: {error}") from error
+
+
 def describe_machine() -> dict[str, object]:
     """Return what of the machine and the libraries matters here."""
     import os
@@ -42,6 +61,7 @@ def describe_machine() -> dict[str, object]:
 
     from rsvlm_cli import __version__
     from rsvlm_cli.geo.picture import gdal_version
+    from rsvlm_cli.runtime.ops import describe_native
     from rsvlm_cli.runtime.sessions import choose_device, count_cores
 
     facts: dict[str, object] = {
@@ -51,6 +71,7 @@ def describe_machine() -> dict[str, object]:
     }
     facts |= {"packages": {name: version(name) for name in PACKAGES}, "gdal": gdal_version()}
     facts |= {"cores": count_cores(), "cpu_flags": read_cpu_flags(), "device": choose_device("auto")}
+    facts["native_operators"] = describe_native()
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         page = os.sysconf("SC_PAGE_SIZE")
         facts["memory_gib"] = round(page * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)

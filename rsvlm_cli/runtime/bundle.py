@@ -104,6 +104,19 @@ class EmbeddingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NativeSpec:
+    """Graphs that the native operators serve, over the weights of the graphs that they stand in for.
+
+    Attributes:
+        graphs: stock graph -> native graph, files of the bundle.
+        ops: operator domain -> version that the native graphs need.
+    """
+
+    graphs: Mapping[str, str]
+    ops: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
     """What the manifest says of one file."""
 
@@ -130,6 +143,7 @@ class Manifest:
     languages: tuple[str, ...] = ("en",)
     quantisation: Mapping[str, Any] = field(default_factory=dict)
     ops: Mapping[str, int] = field(default_factory=dict)
+    native: NativeSpec | None = None
     classes: Mapping[str, Any] | None = None
     quality: Mapping[str, Any] | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
@@ -172,6 +186,9 @@ class Manifest:
             "decoder": decoder,
             "embedding": _build(EmbeddingSpec, embedding),
             "image": _build(ImageSpec, data["image"]),
+            "native": NativeSpec(**{key: dict(data["native"][key]) for key in ("graphs", "ops")})
+            if data.get("native")
+            else None,
             "files": {_plain_name(name): _build(FileEntry, entry) for name, entry in data["files"].items()},
         }
         return _build(cls, values)
@@ -217,7 +234,8 @@ def read_bundle(path: Path) -> Bundle:
         raise BundleCorrupt(f"{manifest_path}: key {error} is missing (import or install the model again)") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise BundleCorrupt(f"{manifest_path}: malformed: {error} (import or install the model again)") from error
-    for name in (VISION, DECODER, TOKENIZER, manifest.embedding.file):
+    stand_ins = manifest.native.graphs.values() if manifest.native else ()
+    for name in (VISION, DECODER, TOKENIZER, manifest.embedding.file, *stand_ins):
         if name not in manifest.files:
             raise BundleCorrupt(f"{manifest_path}: no entry for {name} under files (import or install the model again)")
     bundle = Bundle(path=path, manifest=manifest, sha256=hashlib.sha256(text).hexdigest())

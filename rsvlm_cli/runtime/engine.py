@@ -22,7 +22,7 @@ from rsvlm_cli.runtime.embedding import TokenEmbedding
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.runtime.reply import Generation, ReplyBuilder
 from rsvlm_cli.runtime.sampling import Sampler, Sampling, log_softmax
-from rsvlm_cli.runtime.sessions import Device, choose_device, count_cores, open_session
+from rsvlm_cli.runtime.sessions import Device, choose_device, count_cores, open_graph
 from rsvlm_cli.runtime.tokenizer import Tokenizer
 
 CONSTRAINTS_KEPT = 16
@@ -72,7 +72,7 @@ class Engine:
 
     Args:
         bundle: the model.
-        device: ``auto`` takes CUDA where this ONNX Runtime has it.
+        device: ``auto`` takes a GPU where this model can run on it.
         threads: of the CPU; None for one each physical core.
 
     Attributes:
@@ -82,7 +82,7 @@ class Engine:
     def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int | None = None) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
         self.tokens_fed = 0
-        self._device = choose_device(device)
+        self._device = choose_device(device, in_blocks=self.manifest.quantisation.get("experts", "fp32") != "fp32")
         self._threads = threads or count_cores()
         self._constraints: OrderedDict[Grammar[Any], Constraint[Any]] = OrderedDict()
 
@@ -211,11 +211,11 @@ class Engine:
 
     @cached_property
     def _vision(self) -> ort.InferenceSession:
-        return open_session(self.bundle.path / VISION, self.manifest.ops, self._device, self._threads)
+        return open_graph(self.bundle, VISION, self._device, self._threads)
 
     @cached_property
     def _decoder(self) -> Decoder:
-        session = open_session(self.bundle.path / DECODER, self.manifest.ops, self._device, self._threads)
+        session = open_graph(self.bundle, DECODER, self._device, self._threads)
         return Decoder(session, self.manifest.decoder, self.manifest.max_context, self._device)
 
     @cached_property

@@ -1,7 +1,9 @@
 """How an ONNX Runtime session is opened: threads, device, operators."""
 
+import ctypes
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -10,7 +12,8 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from rsvlm_cli.errors import BundleError
-from rsvlm_cli.runtime.ops import find_libraries
+from rsvlm_cli.runtime.bundle import Bundle
+from rsvlm_cli.runtime.ops import can_serve, find_libraries
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -27,15 +30,63 @@ LOAD_ERRORS = (
 log = logging.getLogger(__name__)
 
 
-def choose_device(device: Device) -> Literal["cpu", "cuda"]:
-    """Return where to run; a CUDA device that is asked for and not there is said once, and the CPU takes over."""
+def choose_device(device: Device, *, in_blocks: bool = False) -> Literal["cpu", "cuda"]:
+    """Return where to run; what was asked for and cannot be had is said in one line, and the CPU takes over.
+
+    Args:
+        device: ``auto`` takes a GPU where that works.
+        in_blocks: whether the model's experts are stored in blocks, which only the CPU's operators read as they are.
+    """
     if device == "cpu":
         return "cpu"
-    if "CUDAExecutionProvider" in ort.get_available_providers():
+    obstacle = find_obstacle(in_blocks)
+    if obstacle is None:
+        log.info("running on the GPU")
         return "cuda"
-    if device == "cuda":
-        log.warning("no CUDA in this ONNX Runtime, running on the CPU (pip install 'rsvlm[gpu]')")
+    log.log(logging.WARNING if device == "cuda" else logging.INFO, "running on the CPU: %s", obstacle)
     return "cpu"
+
+
+def find_obstacle(in_blocks: bool) -> str | None:
+    """Return why a model cannot run on a GPU here, with the way out; None where it can."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return "no CUDA in this ONNX Runtime (pip install 'rsvlm[gpu]')"
+    if not count_cuda_devices():
+        return "no CUDA device or driver on this machine"
+    if in_blocks:
+        return "this model's weights are quantised for the CPU (export it with --profile fp32 for a GPU)"
+    return None
+
+
+def count_cuda_devices() -> int:
+    """Return how many CUDA devices the driver reports; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def open_graph(bundle: Bundle, name: str, device: Literal["cpu", "cuda"], threads: int) -> ort.InferenceSession:
+    """Open a graph of a bundle, or where this machine can run it the native graph that stands in for it.
+
+    Args:
+        bundle: the model.
+        name: `VISION` or `DECODER`.
+        device: where to run; the native operators are the CPU's.
+        threads: of the CPU operators.
+
+    Raises:
+        BundleError: if an operator is missing or the graph cannot be opened.
+    """
+    native = bundle.manifest.native
+    if native and device == "cpu" and name in native.graphs and can_serve(native.ops):
+        log.info("%s runs on the native operators", native.graphs[name])
+        return open_session(bundle.path / native.graphs[name], native.ops, device, threads)
+    return open_session(bundle.path / name, bundle.manifest.ops, device, threads)
 
 
 def open_session(

@@ -247,6 +247,7 @@ def test_the_doctor_names_what_matters_and_fails_with_the_model(run):
     facts = json.loads(run("doctor", "--json").stdout)
     assert facts["packages"]["rasterio"] == rasterio.__version__
     assert facts["gdal"] == rasterio.__gdal_version__
+    assert facts["native_operators"]
     assert facts["model"] == "noise is whole"
     done = run("doctor", "--model", "absent")
     assert done.exit_code == 4

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from export.pack import write_bundle
+from export.pack import find_native, write_bundle
 from export.quantise import ProfileName, make_profile
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.vlm import IMAGE_SLOT
@@ -53,7 +53,9 @@ def test_the_manifest_says_what_was_packed(bundle):
     assert manifest.quantisation["profile"] == "int8"
     assert manifest.quantisation["experts"] == manifest.quantisation["vision"] == "int8 b32"
     assert Dialect.from_json(manifest.dialect) == NANO
-    assert set(manifest.files) == {"vision.onnx", "vision.bin", "decoder.onnx", "decoder.bin", "tokenizer.json"}
+    assert manifest.native == find_native(INT8)
+    graphs = {"vision.onnx", "vision.native.onnx", "decoder.onnx", "decoder.native.onnx"}
+    assert set(manifest.files) == {*graphs, "vision.bin", "decoder.bin", "tokenizer.json"}
 
 
 @pytest.mark.parametrize("profile", [make_profile(ProfileName.FP32), INT8], ids=lambda profile: profile.name)

@@ -1,4 +1,5 @@
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from rsvlm_cli.errors import BundleError
+from rsvlm_cli.runtime import sessions
 from rsvlm_cli.runtime.bundle import Bundle
 from rsvlm_cli.runtime.engine import Engine
 from rsvlm_cli.runtime.sessions import choose_device, count_cores, ort
@@ -26,8 +28,35 @@ def test_a_device_that_is_not_there_is_said_in_one_line(
 
 def test_cuda_is_taken_where_it_is_there_unless_the_cpu_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(sessions, "count_cuda_devices", lambda: 1)
     assert choose_device("auto") == choose_device("cuda") == "cuda"
     assert choose_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("devices", "in_blocks", "line"),
+    [(0, False, "no CUDA device or driver"), (1, True, r"quantised for the CPU \(export it with --profile fp32")],
+)
+def test_what_keeps_a_model_off_the_gpu_is_said_in_one_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, devices: int, in_blocks: bool, line: str
+) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(sessions, "count_cuda_devices", lambda: devices)
+    with caplog.at_level(logging.INFO):
+        assert choose_device("cuda", in_blocks=in_blocks) == "cpu"
+        assert choose_device("auto", in_blocks=in_blocks) == "cpu"
+    warned, told = caplog.records
+    assert (warned.levelname, told.levelname) == ("WARNING", "INFO")
+    assert re.search(line, warned.message)
+    assert "\n" not in warned.message
+
+
+def test_without_a_driver_no_device_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(sessions.ctypes, "CDLL", refuse)
+    assert sessions.count_cuda_devices() == 0
 
 
 def test_at_least_one_core_is_counted() -> None:

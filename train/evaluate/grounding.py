@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,14 +54,12 @@ def locate(bench: Bench, targets: dict[str, list[Target]]) -> tuple[Score, ...]:
     """Score the best box of each phrase: how many overlap their target by half, and by how much on average."""
     overlaps: list[Sample] = []
     hits: list[Sample] = []
-    settings = bench.as_command("ground", min_score=bench.threshold("ground"))
+    settings = bench.with_settings(tile="whole", min_score=bench.threshold("ground"))
     for name, wanted in ((name, wanted) for name, wanted in targets.items() if wanted):
         ious, blind = np.zeros(len(wanted)), np.zeros(len(wanted))
         shares = {kind: [t.box / np.array(t.size * 2) for t in wanted if t.kind == kind] for kind in _kinds(wanted)}
         for k, target in enumerate(bench.walk(wanted)):
-            report = bench.request(
-                partial(pipeline.detect, "ground", bench.path(target.record), [target.phrase], settings)
-            )
+            report = bench.request(pipeline.detect, "ground", bench.path(target.record), [target.phrase], settings)
             boxes = [box for box in (report.results if report else ()) if isinstance(box, Box)]
             if boxes:
                 best = max(boxes, key=lambda box: box.score or 0.0)

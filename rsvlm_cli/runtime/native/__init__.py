@@ -1,0 +1,1 @@
+"""The native operators: C++ sources, and what compiles them."""
