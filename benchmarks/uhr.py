@@ -22,7 +22,7 @@ from rsvlm_cli.results import Answer
 from rsvlm_cli.runtime.bundle import find_bundle, read_bundle
 from rsvlm_cli.scene import Settings, ZoomMode
 from train.data.phrases import an, plural
-from train.metrics.intervals import bootstrap_by_place
+from train.metrics.intervals import drawn_scores, interval_of
 
 MODES: dict[str, ZoomMode] = {"overview": "off", "paper": "paper", "ours": "auto"}
 LABELS = tuple(MAKERS)
@@ -164,8 +164,9 @@ def compare(rows: list[Asked], topic: str, score: Callable[[list[Asked]], float]
         return score([by_mode[mode][k] for k in index])
 
     def cell(value: Callable[[np.ndarray], float], sign: str = "") -> str:
-        low, high = bootstrap_by_place(scenes, value)
-        return f"{value(np.arange(len(scenes))):{sign}.2f} ({low:{sign}.2f} to {high:{sign}.2f})"
+        every = np.arange(len(scenes))
+        low, high = interval_of(drawn_scores(scenes, lambda counts: value(np.repeat(every, counts))))
+        return f"{value(every):{sign}.2f} ({low:{sign}.2f} to {high:{sign}.2f})"
 
     each = [cell(partial(of, mode)) for mode in MODES]
     return each + [cell(lambda i, m=mode: of("ours", i) - of(m, i), "+") for mode in ("overview", "paper")]  # type: ignore[misc]

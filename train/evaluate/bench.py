@@ -21,8 +21,24 @@ from train.evaluate.suite import Side
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-COMMAND_THRESHOLDS = {"detect": 0.2, "ground": 0.0, "segment": 0.5, "detect-change": 0.5}
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a command takes by itself, for a user who says nothing."""
+
+    tile: str
+    threshold: float
+
+
+COMMAND_DEFAULTS = {
+    "detect": Defaults("auto", 0.2),
+    "ground": Defaults("whole", 0.0),
+    "segment": Defaults("auto", 0.5),
+    "detect-change": Defaults("auto", 0.5),
+}
+"""As their signatures say; a test holds the two together."""
 
 
 @dataclass(slots=True)
@@ -70,7 +86,11 @@ class Bench:
 
     def threshold(self, task: str) -> float:
         """Return the threshold that a command takes by itself: least score of a box, least probability of a cell."""
-        return COMMAND_THRESHOLDS[task]
+        return COMMAND_DEFAULTS[task].threshold
+
+    def as_command(self, task: str, **values: Any) -> Settings:
+        """Return the settings with a command's own tile, and some replaced."""
+        return replace(self.settings, tile=COMMAND_DEFAULTS[task].tile, **values)
 
     def truth(self, record: Record) -> np.ndarray:
         """Return a record's index mask, ``(H, W)`` uint8."""
@@ -78,20 +98,16 @@ class Bench:
         with Image.open(self.folders[record.source] / record.mask) as image:
             return np.asarray(image)
 
-    def with_settings(self, **values: Any) -> Settings:
-        """Return the settings with some replaced."""
-        return replace(self.settings, **values)
-
     def sample(self, items: Sequence[T]) -> list[T]:
         """Return an even sample of at most ``limit`` items, in their order."""
         step = 1 if self.limit is None else max(1, -(-len(items) // self.limit))
         return list(items[::step])
 
-    def request(self, ask: Callable[..., Report], *arguments: Any) -> Report | None:
+    def request(self, ask: Callable[[], Report]) -> Report | None:
         """Ask the model by a function of `rsvlm_cli.pipeline`; None, which counts as wrong, if no usable reply came."""
         self.tally.asked += 1
         try:
-            report = ask(*arguments)
+            report = ask()
         except ReplyMalformed as error:
             self.tally.broken += 1
             log.warning("%s", error)

@@ -5,6 +5,7 @@ Axes: D detections, G truths of one image and class.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -153,10 +154,10 @@ def _each(found: Detected) -> Iterator[tuple[Record, Found]]:
 def _detect_in(bench: Bench, name: str, labels: tuple[str, ...]) -> Detected:
     """Ask for every class in which a record is complete, or those of them that the row names."""
     records, classes = bench.sample([record for record in bench.records[name] if record.complete]), []
-    settings = bench.with_settings(tile="auto", min_score=0.0)
+    settings = bench.as_command("detect", min_score=0.0)
     for record in bench.walk(records):
         known = [label for label in record.complete if not labels or label in labels]
-        report = bench.request(pipeline.detect, "detect", bench.path(record), known, settings)
+        report = bench.request(partial(pipeline.detect, "detect", bench.path(record), known, settings))
         boxes = [box for box in (report.results if report else ()) if isinstance(box, Box)]
         classes.append({label: _match(record, label, boxes) for label in known})
     return Detected(name, records, [image_size(Path(bench.path(record))) for record in records], classes)

@@ -4,6 +4,7 @@ Axes: T thresholds, n records, L labels beside the background.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -24,7 +25,7 @@ def segment(bench: Bench, row: Row) -> RowScores:
     """Mean IoU over the labels of a set, at the command's own threshold, on the truth's full resolution."""
     used = bench.threshold("segment")
     grid = thresholds_with(used)
-    settings = bench.with_settings(tile="auto", threshold=0.0)
+    settings = bench.as_command("segment", threshold=0.0)
     sweeps: list[Sweep] = []
     by_class: dict[str, dict[str, float]] = {}
     for name in row.sets:
@@ -34,7 +35,7 @@ def segment(bench: Bench, row: Row) -> RowScores:
         labels = row.labels or tuple(dict.fromkeys(label for record in records for label in record.mask_labels))
 
         def ask(record: Record, labels: tuple[str, ...] = labels) -> Report | None:
-            return bench.request(pipeline.segment, bench.path(record), labels, settings)
+            return bench.request(partial(pipeline.segment, bench.path(record), labels, settings))
 
         def truth(record: Record, labels: tuple[str, ...] = labels) -> np.ndarray:
             return truth_of(bench.truth(record), record.mask_labels, labels)
@@ -69,7 +70,7 @@ def one_label_everywhere(counts: np.ndarray) -> float:
 def change(bench: Bench, row: Row) -> RowScores:
     """F1 of changed pixels, beside an image difference whose threshold suits these very pairs best."""
     used = bench.threshold("detect-change")
-    settings = bench.with_settings(tile="auto", threshold=0.0)
+    settings = bench.as_command("detect-change", threshold=0.0)
     sweeps = []
     for name in row.sets:
         records = bench.sample([record for record in bench.records[name] if record.mask and len(record.images) == 2])
@@ -79,7 +80,7 @@ def change(bench: Bench, row: Row) -> RowScores:
         def ask(record: Record) -> Report | None:
             word = row.asked.get(record.source, record.mask_labels[0])
             before, after = bench.path(record, 0), bench.path(record, 1)
-            return bench.request(pipeline.detect_change, [before, after], (word,), settings)
+            return bench.request(partial(pipeline.detect_change, [before, after], (word,), settings))
 
         counts = _confusions(bench, records, used, 1, ask, bench.truth)
         sweeps.append(_sweep(name, records, counts, changed_f1, _difference_f1(bench, records)))

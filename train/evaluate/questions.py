@@ -1,6 +1,7 @@
 """Rows of questions whose answer the labels give exactly: is there one, and how many."""
 
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 
@@ -24,7 +25,9 @@ def presence(bench: Bench, row: Row) -> RowScores:
         ]
         right, sure = np.zeros(len(asked), bool), np.full(len(asked), 0.5)
         for k, (record, label, yes) in enumerate(bench.walk(asked)):
-            report = bench.request(pipeline.ask, [bench.path(record)], [f"Is there {an(label)}?"], bench.settings)
+            report = bench.request(
+                partial(pipeline.ask, [bench.path(record)], [f"Is there {an(label)}?"], bench.settings)
+            )
             answer = report.results[0] if report else None
             if isinstance(answer, Answer):
                 right[k], sure[k] = answer.text == ("yes" if yes else "no"), answer.score or 0.5
@@ -72,7 +75,7 @@ def count(bench: Bench, row: Row) -> RowScores:
         truth, said = np.array([many.count(label) for many in names], float), []
         for record in bench.walk(records):
             question = f"How many {plural(label)} are there?"
-            text = text_of(bench.request(pipeline.ask, [bench.path(record)], [question], bench.settings))
+            text = text_of(bench.request(partial(pipeline.ask, [bench.path(record)], [question], bench.settings)))
             said.append(float(text) if text.isdecimal() else 0.0)
         error, places = np.abs(np.array(said) - truth), [record.place for record in records]
         blind = float(np.abs(truth - truth.mean()).mean())

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def scene(bench: Bench, row: Row) -> RowScores:
             offered = sorted({record.scene for record in bench.records[name] if record.scene})
         right, sure = np.zeros(len(records), bool), np.zeros(len(records))
         for k, record in enumerate(bench.walk(records)):
-            report = bench.request(pipeline.classify, bench.path(record), offered, bench.settings)
+            report = bench.request(partial(pipeline.classify, bench.path(record), offered, bench.settings))
             if report is not None and isinstance(ranked := report.results[0], ClassScores):
                 right[k], sure[k] = is_right_strict(ranked.labels[0], record.scene or ""), ranked.probabilities[0]
         if records:
@@ -46,7 +47,7 @@ def answers(bench: Bench, row: Row) -> RowScores:
         if not asked:
             continue
         said = [
-            text_of(bench.request(pipeline.ask, [bench.path(record)], [question], bench.settings))
+            text_of(bench.request(partial(pipeline.ask, [bench.path(record)], [question], bench.settings)))
             for record, question, _ in bench.walk(asked)
         ]
         blind = _commonest_by_question(asked)
@@ -84,7 +85,7 @@ def caption(bench: Bench, row: Row) -> RowScores:
     records: dict[str, list[Record]] = {}
     for name in row.sets:
         records[name] = bench.sample([record for record in bench.records[name] if record.captions])
-        said[name] = [text_of(bench.request(_caption, bench, r)) for r in bench.walk(records[name])]
+        said[name] = [text_of(bench.request(partial(_caption, bench, r))) for r in bench.walk(records[name])]
     pair = any(len(record.images) == 2 for found in records.values() for record in found)
     task = "describe-change" if pair else "caption"
     scores = []
@@ -133,7 +134,7 @@ def describe(bench: Bench, row: Row) -> RowScores:
         items, said = bench.sample(items), []
         for record, item in bench.walk(items):
             region = ",".join(f"{v:g}" for v in item.box_px)
-            said.append(text_of(bench.request(pipeline.describe, bench.path(record), region, bench.settings)))
+            said.append(text_of(bench.request(partial(pipeline.describe, bench.path(record), region, bench.settings))))
         if not items:
             continue
         blind = max(Counter(item.label for _, item in items).values()) / len(items)
