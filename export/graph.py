@@ -101,8 +101,7 @@ def write_decoder(writer: LayerWriter, profile: Profile, max_context: int) -> De
     for i in range(d.layers):
         residual, branch = decoder.block(i, residual, branch)
     x, _ = decoder.add_norm("decoder.norm", residual, branch)
-    logits = graph.output("logits", TensorProto.FLOAT, ["B", 1, d.vocab_size])
-    graph.node("Unsqueeze", "decoder", [decoder.lm_head(x, head), graph.constant("axis_1", [1])], [logits])
+    decoder.lm_head(x, head, graph.output("logits", TensorProto.FLOAT, ["B", "n_logits", d.vocab_size]))
     return DecoderLayout(head_dim=decoder.head_dim, embedding=embedding)
 
 
@@ -146,36 +145,47 @@ class _DecoderWriter:
         return _Table([self.graph.store(name, rows.packed), self.graph.store(f"{name}.scales", rows.scales)], rows)
 
     def routing_and_lengths(self, embeds: str) -> None:
-        """Declare the inputs of control; make the router's logits and the index of each sequence's last token.
+        """Declare the inputs of control; make the router's logits and the rows of each sequence's last tokens.
 
         Every token of sequence b goes to expert ``expert[b]``. With an empty cache sequence b ends at row
         ``seqlens_k[b]`` of this call, before the padding on its right; with T = 1 it ends at row 0; with one sequence
-        at row T - 1. All three are ``max(0, seqlens_k[b] - (total_sequence_length - T))``.
+        at row T - 1. All three are ``max(0, seqlens_k[b] - (total_sequence_length - T))``. Logits are made for that row
+        and the ``n_logits - 1`` before it.
         """
         graph = self.graph
         graph.input(EXPERT, TensorProto.INT64, ["B"])
         self.seqlens = graph.input("seqlens_k", TensorProto.INT32, ["B"])
         self.total = graph.input("total_sequence_length", TensorProto.INT32, [])
-        self.router_last, self.router = write_router(graph, "decoder/router", embeds, self.config.experts)
-        path = "decoder/last_token"
+        n_logits = graph.input("n_logits", TensorProto.INT64, [])
+        of_sequence, self.router = write_router(graph, "decoder/router", embeds, self.config.experts)
+        path, one = "decoder/last_token", graph.constant("axis_1", [1])
         n_tokens = graph.op("Cast", path, [graph.op("Shape", path, [embeds], start=1, end=2)], to=TensorProto.INT32)
         before = graph.op("Sub", path, [self.total, n_tokens])
         row = graph.op("Sub", path, [self.seqlens, before])
         row = graph.op("Cast", path, [graph.op("Relu", path, [row])], to=TensorProto.INT64)
-        self.last_row = graph.op("Unsqueeze", path, [row, graph.constant("axis_1", [1])])  # (B, 1)
+        row = graph.op("Unsqueeze", path, [row, one])  # (B, 1)
+        step = graph.constant("last_token/one", 1)
+        back = graph.op("Range", path, [graph.op("Sub", path, [step, n_logits]), step, step])
+        rows = graph.op("Add", path, [row, back])  # (B, n_logits)
+        self.last_rows = graph.op("Unsqueeze", path, [rows, graph.constant("axis_2", [2])])
+        heard = graph.op("Concat", path, [one, graph.op("Reshape", path, [n_logits, one]), one], axis=0)
+        each = graph.op("Expand", path, [graph.op("Unsqueeze", path, [of_sequence, one]), heard])
+        self.router_last = graph.op(
+            "Reshape", path, [each, graph.constant("last_token/router", [-1, self.config.experts])]
+        )
 
     def block(self, index: int, residual: str, branch: str | None) -> tuple[str, str]:
         """Write one decoder block; returns the residual stream and the branch still to be added to it.
 
-        After the last block's attention only the last token of each sequence is needed, so the rest of it is computed
-        for those rows alone, ``(B, D)``.
+        After the last block's attention only the last ``n_logits`` tokens of each sequence are needed, so the rest is
+        computed for those rows alone, ``(B, n_logits, D)``.
         """
         layer, last = f"decoder.layers.{index}", index == self.config.layers - 1
         normed, residual = self.add_norm(f"{layer}.input_layernorm", residual, branch)
         heads = self._attend(index, normed)
         if last:
             heads, residual = (
-                self.graph.op("GatherND", "decoder/last_token", [x, self.last_row], batch_dims=1)
+                self.graph.op("GatherND", "decoder/last_token", [x, self.last_rows], batch_dims=1)
                 for x in (heads, residual)
             )
         weight = _pad_heads(self._read(f"{layer}.attention.o_proj.weight").T, self.config.heads, self.head_dim).T
@@ -220,12 +230,17 @@ class _DecoderWriter:
         names = self.graph.node(op, path, [residual, branch, weight], outputs, MICROSOFT, epsilon=epsilon)
         return names[0], names[3]
 
-    def lm_head(self, x: str, head: "_Table") -> str:
-        """Turn ``(B, D)`` into ``(B, vocab)``."""
-        names = [self.graph.use(part) for part in head.parts]
+    def lm_head(self, x: str, head: "_Table", output: str) -> None:
+        """Turn ``(B, n_logits, D)`` into the output ``(B, n_logits, vocab)``."""
+        path, names, d = "decoder/lm_head", [self.graph.use(part) for part in head.parts], self.config
         if head.rows is None:
-            return self.graph.op("Gemm", "decoder/lm_head", [x, *names], transB=1)
-        return self.writer.matmul_blocks("decoder/lm_head", x, head.rows, names)
+            flat = self.graph.op("Reshape", path, [x, self.graph.constant("lm_head/flat", [-1, d.hidden_size])])
+            logits = self.graph.op("Gemm", path, [flat, *names], transB=1)
+        else:
+            logits = self.writer.matmul_blocks(path, x, head.rows, names)
+        rows = self.graph.op("Shape", path, [x], start=0, end=2)
+        shape = self.graph.op("Concat", path, [rows, self.graph.constant("lm_head/vocab", [d.vocab_size])], axis=0)
+        self.graph.node("Reshape", path, [logits, shape], [output])
 
     def _read(self, name: str) -> np.ndarray:
         return self.writer.checkpoint.read(name)

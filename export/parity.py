@@ -153,11 +153,11 @@ def graph_runtime(checkpoint: Checkpoint, profile: Profile, max_context: int) ->
             parts = [next(features) if i == IMAGE_SLOT else embedding.rows(np.array([i])) for i in case.ids]
             vectors, keys = np.concatenate(parts), count()
             decoder.roll_back(0)
-            decoder.keep_prefix([], expert)
-            logits = first = decoder.feed([next(keys) for _ in vectors], vectors)
+            decoder.keep_prefix([], expert, 0)
+            logits = first = decoder.feed([next(keys) for _ in vectors], vectors)[-1]
             greedy = [int(logits.argmax())]
             while len(greedy) < N_GREEDY:
-                logits = decoder.feed([next(keys)], embedding.rows(np.array(greedy[-1:])))
+                logits = decoder.feed([next(keys)], embedding.rows(np.array(greedy[-1:])))[-1]
                 greedy.append(int(logits.argmax()))
             return Reply(first, greedy)
 

@@ -52,6 +52,25 @@ class VLM(nn.Module):
         embeds = self.decoder.embed_tokens(ids.clamp(min=0)).to(features.dtype)
         return embeds.masked_scatter(slots[..., None], vectors)
 
+    def spots(self, features: Tensor, images: Tensor, cells: Tensor, marks: Tensor) -> Tensor:
+        """Return the vectors of visual tokens that are fed once more, to be read there.
+
+        Args:
+            features: ``(N, image_tokens, D)``.
+            images: ``(B, 2)`` int64, the first and the last image of each sequence; of two, the difference is fed.
+            cells: ``(B, K)`` int64 in [0, P), the visual token of each spot.
+            marks: ``(B, K, M)`` int64, tokens whose embeddings are added; -1 for none.
+
+        Returns:
+            ``(B, K, D)``.
+        """
+        first, last = (
+            features[image].gather(1, cells[..., None].expand(-1, -1, features.shape[-1])) for image in images.T
+        )
+        own = torch.where((images[:, 0] == images[:, 1])[:, None, None], last, last - first)
+        added = self.decoder.embed_tokens(marks.clamp(min=0)) * (marks >= 0)[..., None]
+        return own + added.sum(2).to(own.dtype)
+
     def forward(
         self,
         ids: Tensor,

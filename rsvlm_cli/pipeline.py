@@ -6,6 +6,7 @@ Each task is a few lines over a `Scene` (rasters with a model before them) and i
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -23,7 +24,7 @@ from rsvlm_cli.tasks import describe_change as describe_change_task
 from rsvlm_cli.tasks import detect_change as detect_change_task
 from rsvlm_cli.tasks import ground as ground_task
 from rsvlm_cli.tasks import segment as segment_task
-from rsvlm_cli.tasks.exchange import FoundBox
+from rsvlm_cli.tasks.exchange import FoundBox, FoundMask
 from rsvlm_cli.tasks.merge import Mosaic, suppress_repeated
 
 CONTEXT = 3
@@ -97,10 +98,7 @@ def detect(
         boxes: list[Box] = []
         for view in scene.views(progress):
             for phrase in phrases:
-                found = ground_task.read(
-                    scene.dialect, phrase, view.generate(ground_task.request(scene.dialect, phrase))
-                )
-                boxes += [_box(view, box) for box in found if box.score >= settings.min_score]
+                boxes += [_box(view, box) for box in _find(view, phrase) if box.score >= settings.min_score]
         return scene.report(task, suppress_repeated(boxes, across_labels=task == "detect"))
 
 
@@ -154,10 +152,25 @@ def _mask(scene: Scene, task: ModuleType, labels: tuple[str, ...], progress: Pro
     ]
     mosaic, method = Mosaic(labels, scene.window_px, (cells[0], cells[1])), ""
     for view in scene.views(progress):
-        found = [task.read(scene.dialect, label, view.generate(task.request(scene.dialect, label))) for label in labels]
+        found = [_look_for(view, task, label) for label in labels]
         mosaic.add(view.window_px, np.stack([mask.p_set for mask in found]), view.valid_cells(grid))
         method = found[0].score_method
     return mosaic.finish(scene.settings.threshold, method)
+
+
+def _look_for(view: View, task: ModuleType, label: str) -> FoundMask:
+    request = task.request(view.scene.dialect, label)
+    if request.choices:
+        return segment_task.read_cells(label, view.read_cells(request))
+    return segment_task.read(view.scene.dialect, label, view.generate(request))
+
+
+def _find(view: View, phrase: str) -> list[FoundBox]:
+    request = ground_task.request(view.scene.dialect, phrase)
+    if request.choices:
+        reach_at = partial(view.read_reach, request)
+        return ground_task.read_cells(phrase, view.read_cells(request), reach_at, view.scene.settings.min_score)
+    return ground_task.read(view.scene.dialect, phrase, view.generate(request))
 
 
 def _box(view: View, box: FoundBox) -> Box:

@@ -159,8 +159,9 @@ def write_decoder(path: Path, size: BundleSize, head: np.ndarray, rng: np.random
         down = g.node("Gather", [down_weight, "expert"], f"{layer}.expert_down")
         hidden = g.node("Tanh", [g.node("MatMul", [normed, up], f"{layer}.up")], f"{layer}.act")
         x = g.node("Add", [x, g.node("MatMul", [hidden, down], f"{layer}.down")], f"{layer}.out")
-    ends = [g.constant(name, np.array([v])) for name, v in (("from", -1), ("to", np.iinfo(np.int64).max), ("time", 1))]
-    last = g.node("Slice", [_norm(g, x, "norm", size.hidden), *ends], "last")
+    start = g.node("Reshape", [g.node("Neg", ["n_logits"], "minus_n"), g.constant("one_axis", np.array([1]))], "from")
+    ends = [g.constant(name, np.array([v])) for name, v in (("to", np.iinfo(np.int64).max), ("time", 1))]
+    last = g.node("Slice", [_norm(g, x, "norm", size.hidden), start, *ends], "last")
     g.node("MatMul", [last, g.constant("lm_head", head.T * 0.4)], "logits")
     cache = ["B", size.kv_heads, "S", size.head_dim]
     pairs = [f"{i}.{kind}" for i in range(size.layers) for kind in ("key", "value")]
@@ -172,10 +173,11 @@ def write_decoder(path: Path, size: BundleSize, head: np.ndarray, rng: np.random
             info("expert", TensorProto.INT64, ["B"]),
             info("seqlens_k", TensorProto.INT32, ["B"]),
             info("total_sequence_length", TensorProto.INT32, []),
+            info("n_logits", TensorProto.INT64, []),
             *(info(f"past_key_values.{pair}", TensorProto.FLOAT, cache) for pair in pairs),
         ],
         [
-            info("logits", TensorProto.FLOAT, ["B", 1, head.shape[0]]),
+            info("logits", TensorProto.FLOAT, ["B", "n_logits", head.shape[0]]),
             *(info(f"present.{pair}", TensorProto.FLOAT, cache) for pair in pairs),
         ],
     )

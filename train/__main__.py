@@ -27,6 +27,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log")
     parser.add_argument("--minutes", type=float, help="stop cleanly after this time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the vision tower (a fifth faster; needs a C++ compiler)"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(args.threads)
@@ -38,7 +41,7 @@ def main() -> None:
         texts = corpus_texts(corpus, NANO, recipe.seed)
         train_tokenizer(texts, recipe.decoder.vocab_size).save(str(tokenizer_file))
     until = time.time() + args.minutes * 60 if args.minutes else None
-    run = train(recipe, corpus, NANO, TextCodec.load(tokenizer_file), args.out, until=until)
+    run = train(recipe, corpus, NANO, TextCodec.load(tokenizer_file), args.out, until=until, compiled=args.compile)
     save_checkpoint(run.model, args.out)
     card = json.dumps(make_card(recipe, corpus, __version__), indent=1, ensure_ascii=False)
     (args.out / "card.json").write_text(card + "\n", encoding="utf-8")

@@ -27,11 +27,14 @@ class Stage:
             heads going on beside it.
         steps: optimiser steps.
         batch: views a step.
-        lr: peak learning rate, reached after ``warmup`` steps, falling to zero by a cosine.
+        image_size: side of the pictures in pixels where a ``tower`` stage looks at smaller ones; 0 for the model's own.
+        lr: peak learning rate, reached after ``warmup`` steps, falling by a cosine.
+        falls_until: step at which it would be zero, where that is not the stage's last.
         tower_lr: peak rate of the vision tower in an ``instruct`` stage.
         dense: every granularity goes through expert 0, which is copied to the others before a stage that is not dense.
         heads_weight: weight of the dense heads' loss beside the reply loss.
-        max_turns: turns of one view a granularity, image, region, pixel.
+        granularities: how often a view speaks at each granularity, image, region, pixel, where it can.
+        max_turns: turns of one view at each.
     """
 
     name: str
@@ -39,11 +42,14 @@ class Stage:
     steps: int
     batch: int
     lr: float
+    falls_until: int = 0
+    image_size: int = 0
     tower_lr: float = 0.0
     warmup: int = 100
     weight_decay: float = 0.05
     dense: bool = False
     heads_weight: float = 0.3
+    granularities: tuple[float, float, float] = (0.4, 0.3, 0.3)
     max_turns: tuple[int, int, int] = (6, 4, 2)
 
 
@@ -85,9 +91,6 @@ class Recipe:
         try:
             data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
             model = ModelConfig.from_json(data["model"])
-            stages = [
-                Stage(**(stage | {"max_turns": tuple(stage.get("max_turns", (6, 4, 2)))})) for stage in data["stage"]
-            ]
             return cls(
                 name=data["name"],
                 seed=data["seed"],
@@ -96,7 +99,12 @@ class Recipe:
                 labels=LabelSets(**{kind: tuple(words) for kind, words in data["labels"].items()}),
                 weights=data["data"]["weights"],
                 turn_weights=data["data"].get("turns", {}),
-                stages=tuple(stages),
+                stages=tuple(_stage(stage) for stage in data["stage"]),
             )
         except (KeyError, TypeError, ValueError, tomllib.TOMLDecodeError) as error:
             raise ValueError(f"{path}: not a recipe: {error}") from error
+
+
+def _stage(data: dict[str, Any]) -> Stage:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return Stage(**values)

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 240
 
+CELLS_PER_TOKEN = 2
+"""Cells of a mask along the side of one visual token."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -47,12 +50,13 @@ class Steps(Dataset[Batch]):
     """Batches by step number."""
 
     def __init__(self, recipe: Recipe, stage: Stage, corpus: Corpus, dialect: Dialect, codec: TextCodec) -> None:
-        law = ViewLaw(size_px=recipe.vision.image_size, grid=dialect.mask_grid)
+        size_px = stage.image_size or recipe.vision.image_size
+        law = ViewLaw(size_px=size_px, grid=CELLS_PER_TOKEN * size_px // recipe.vision.patch_size)
         seed = recipe.seed * 1000 + recipe.stages.index(stage)
-        self.recipe, self.stage, self.grid = recipe, stage, dialect.mask_grid
+        self.recipe, self.stage, self.grid = recipe, stage, law.grid
         self.mixture = Mixture(corpus, recipe.weights, law, seed=seed, batch=stage.batch)
-        self.interviewer = Interviewer(dialect)
-        self.packer = Packer(codec, dialect, recipe.model.image_tokens)
+        self.interviewer = Interviewer(dialect, law.grid)
+        self.packer = Packer(codec, dialect, (law.grid // CELLS_PER_TOKEN) ** 2 + 1)
 
     def __len__(self) -> int:
         return self.stage.steps
@@ -64,13 +68,17 @@ class Steps(Dataset[Batch]):
         return Batch(stack_pixels(views), targets, packed)
 
     def _packed(self, views: list[View], targets: DenseTargets, rng: np.random.Generator) -> tuple[Packed, ...]:
+        """Let each view speak at one granularity, drawn among those it can speak at."""
         rows: dict[Granularity, list[tuple[int, int, list[Turn]]]] = {g: [] for g in Granularity}
         for view, first in zip(views, targets.images_of.tolist(), strict=True):
             turns = self.interviewer.turns(view, rng)
-            for granularity, most in zip(Granularity, self.stage.max_turns, strict=True):
-                chosen = self._choose([turn for turn in turns if turn.granularity is granularity], most, rng)
-                if chosen:
-                    rows[granularity].append((first, len(view.pixels), chosen))
+            able = sorted({turn.granularity for turn in turns})
+            if not able:
+                continue
+            share = np.array([self.stage.granularities[g] for g in able])
+            chosen = able[int(rng.choice(len(able), p=share / share.sum()))]
+            asked = [turn for turn in turns if turn.granularity is chosen]
+            rows[chosen].append((first, len(view.pixels), self._choose(asked, self.stage.max_turns[chosen], rng)))
         return tuple(self.packer.pack(granularity, row) for granularity, row in rows.items() if row)
 
     def _choose(self, turns: list[Turn], most: int, rng: np.random.Generator) -> list[Turn]:
@@ -134,25 +142,54 @@ def build_optimiser(run: Run, stage: Stage) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, stage: Stage) -> float:
-    """Return the share of the peak rate at a step: linear warm-up, then a cosine to zero."""
+    """Return the share of the peak rate at a step: linear warm-up, then a cosine."""
     if step < stage.warmup:
         return (step + 1) / stage.warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - stage.warmup) / max(1, stage.steps - stage.warmup)))
+    return 0.5 * (
+        1 + math.cos(math.pi * (step - stage.warmup) / max(1, (stage.falls_until or stage.steps) - stage.warmup))
+    )
 
 
-def reply_losses(model: VLM, features: Tensor, packed: Packed, *, dense: bool) -> tuple[Tensor, Tensor]:
-    """Return the weighted sum of one granularity's token losses, and the sum of the weights."""
+def reply_losses(model: VLM, features: Tensor, packed: Packed, packer: Packer, *, dense: bool) -> tuple[Tensor, Tensor]:
+    """Return the weighted sum of one granularity's losses, and the sum of the weights.
+
+    Texts are learnt among all tokens; what is read at a cell, among what can be read there alone.
+    """
     embeds = model.embed(packed.ids, features[packed.images])
+    read = packed.cells >= 0
+    if read.any():
+        spots = model.spots(features, packed.ends, packed.cells.clamp(min=0), packed.marks)
+        embeds = torch.where(read[..., None], spots.to(embeds.dtype), embeds)
     expert = torch.full((len(packed.ids),), 0 if dense else int(packed.granularity))
-    mask = isolation_mask(packed.segments)
+    mask = isolation_mask(packed.segments, packed.parents)
     hidden = model.decoder(embeds, expert, positions=packed.positions, mask=mask)
-    asked = packed.labels != IGNORE
-    logits = model.decoder.lm_head(hidden[asked])
-    loss = F.cross_entropy(logits.float(), packed.labels[asked], reduction="none")
-    return (loss * packed.weights[asked]).sum(), packed.weights.sum()
+    total, table = hidden.new_zeros((), dtype=torch.float32), model.decoder.lm_head.weight
+    if (said := packed.labels != IGNORE).any():
+        loss = F.cross_entropy(F.linear(hidden[said], table).float(), packed.labels[said], reduction="none")
+        total = total + (loss * packed.weights[said]).sum()
+    if (said := packed.blocks != IGNORE).any():
+        logits = F.linear(hidden[said], table[packer.block_ids]).float()
+        loss = F.cross_entropy(logits, packed.blocks[said], reduction="none")
+        total = total + (loss * packed.weights[said]).sum()
+    if (said := packed.reach.isfinite()).any():
+        logits = F.linear(hidden[said], table[packer.reach_ids]).float()
+        total = total + (distance_loss(logits, packed.reach[said]) * packed.weights[said]).sum()
+    heard = (packed.labels != IGNORE) | (packed.blocks != IGNORE) | packed.reach.isfinite()
+    return total, packed.weights[heard].sum()
 
 
-def step_loss(run: Run, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, float]]:
+def distance_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the loss ``(K,)`` of a distribution ``(K, n)`` over 0 ... n - 1 whose mean should be ``target``.
+
+    Source: distribution focal loss, arXiv:2006.04388, equation 6: the two whole numbers around it share the target.
+    """
+    low = target.floor().long().clamp(max=logits.shape[1] - 2)
+    share = (target - low).clamp(0, 1)
+    logprobs = logits.log_softmax(-1)
+    return -((1 - share) * logprobs.gather(1, low[:, None])[:, 0] + share * logprobs.gather(1, low[:, None] + 1)[:, 0])
+
+
+def step_loss(run: Run, batch: Batch, stage: Stage, packer: Packer) -> tuple[Tensor, dict[str, float]]:
     """Return the loss of one step and its parts for the log."""
     with torch.autocast("cpu", torch.bfloat16):
         tokens = run.model.vision(batch.pixels.contiguous(memory_format=torch.channels_last))
@@ -166,7 +203,7 @@ def step_loss(run: Run, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, f
         features = torch.cat([features, newline], 1)
         total, weight = torch.zeros(()), torch.zeros(())
         for packed in batch.packed:
-            loss, norm = reply_losses(run.model, features, packed, dense=stage.dense)
+            loss, norm = reply_losses(run.model, features, packed, packer, dense=stage.dense)
             parts[f"reply {packed.granularity.name.lower()}"] = float(loss.detach() / norm)
             total, weight = total + loss, weight + norm
     reply = total / weight.clamp(min=1e-6)
@@ -182,7 +219,14 @@ def copy_expert(model: VLM) -> None:
 
 
 def train(
-    recipe: Recipe, corpus: Corpus, dialect: Dialect, codec: TextCodec, out: Path, *, until: float | None = None
+    recipe: Recipe,
+    corpus: Corpus,
+    dialect: Dialect,
+    codec: TextCodec,
+    out: Path,
+    *,
+    until: float | None = None,
+    compiled: bool = False,
 ) -> Run:
     """Run all stages, resuming from ``out/last.pt`` where it exists.
 
@@ -193,10 +237,13 @@ def train(
         codec: the tokenizer.
         out: folder for checkpoints and ``log.jsonl``.
         until: stop cleanly at this `time.time`, leaving a checkpoint.
+        compiled: compile the vision tower.
     """
     torch.manual_seed(recipe.seed)
     model = VLM(recipe.model)
     model.vision.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if compiled:
+        model.vision.compile()
     run = Run(model, TowerHeads(recipe.vision.hidden_size, recipe.labels), None, 0, 0)
     resumed = run.load(out / "last.pt") if (out / "last.pt").exists() else None
     for index in range(run.stage, len(recipe.stages)):
@@ -227,7 +274,7 @@ def _run_stage(run: Run, stage: Stage, steps: Steps, out: Path, until: float | N
             for group in run.optimiser.param_groups:
                 group["lr"] = group["peak"] * share
             run.model.train()
-            loss, parts = step_loss(run, batch, stage)
+            loss, parts = step_loss(run, batch, stage, steps.packer)
             run.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             trained = [p for group in run.optimiser.param_groups for p in group["params"]]

@@ -2,12 +2,12 @@
 
 Axes: T tokens of one call, C slots of the cache, V vocabulary. One sequence at a time.
 
-The cache remembers which tokens it holds, as keys: a token id (0 or more) or a vector of an image (below 0, unique to
-that image). So a new prompt over the same images and expert keeps the common prefix, images first, and computes the
-rest.
+The cache remembers which tokens it holds, as keys: a token id (0 or more), a vector of an image (below 0, unique to
+that image), or whatever else says exactly what was fed. So a new prompt over the same images and expert keeps the
+common prefix, images first, and computes the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -36,19 +36,20 @@ class Decoder:
         self._caches = [f"{i}.{kind}" for i in range(spec.layers) for kind in ("key", "value")]
         self._buffers: list[ort.OrtValue] = []
         self._n_slots = 0
-        self._keys: list[int] = []
+        self._keys: list[Hashable] = []
         self._expert = -1
+        self._many = "n_logits" in {item.name for item in session.get_inputs()}
 
     @property
     def length(self) -> int:
         """Tokens in the cache."""
         return len(self._keys)
 
-    def keep_prefix(self, keys: Sequence[int], expert: int) -> int:
-        """Roll back to what the cache has in common with a sequence, all but its last token, and return how much."""
+    def keep_prefix(self, keys: Sequence[Hashable], expert: int, most: int) -> int:
+        """Roll back to what the cache has in common with a sequence, up to ``most`` tokens, and return how much."""
         common = 0
         if expert == self._expert:
-            limit = min(len(self._keys), len(keys) - 1)
+            limit = min(len(self._keys), most)
             while common < limit and self._keys[common] == keys[common]:
                 common += 1
         self.roll_back(common)
@@ -59,15 +60,16 @@ class Decoder:
         """Forget every token from ``length`` on."""
         del self._keys[length:]
 
-    def feed(self, keys: Sequence[int], vectors: np.ndarray) -> np.ndarray:
-        """Append tokens and return the logits after the last one.
+    def feed(self, keys: Sequence[Hashable], vectors: np.ndarray, n_logits: int = 1) -> np.ndarray:
+        """Append tokens and return the logits after the last ones.
 
         Args:
             keys: of the tokens, ``T`` of them, at least one.
             vectors: ``(T, hidden)`` float32, their embeddings.
+            n_logits: after how many of them, counted from the end, at most ``T``.
 
         Returns:
-            ``(V,)`` float32.
+            ``(n_logits, V)`` float32.
         """
         length = len(self._keys) + len(keys)
         self._reserve(length)
@@ -76,6 +78,8 @@ class Decoder:
         binding.bind_cpu_input("expert", np.array([self._expert], np.int64))
         binding.bind_cpu_input("seqlens_k", np.array([length - 1], np.int32))
         binding.bind_cpu_input("total_sequence_length", np.array(length, np.int32))
+        if self._many:
+            binding.bind_cpu_input("n_logits", np.array(n_logits, np.int64))
         for name, buffer in zip(self._caches, self._buffers, strict=True):
             binding.bind_ortvalue_input(f"past_key_values.{name}", buffer)
             binding.bind_ortvalue_output(f"present.{name}", buffer)
@@ -84,7 +88,7 @@ class Decoder:
         self._keys.extend(keys)
         # An OrtValue's array is a view that does not keep it alive: copied before the value goes.
         output = binding.get_outputs()[-1]
-        logits: np.ndarray = output.numpy()[0, 0].copy()
+        logits: np.ndarray = output.numpy()[0].copy()
         return logits
 
     def _reserve(self, length: int) -> None:

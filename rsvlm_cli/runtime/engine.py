@@ -4,7 +4,6 @@ A reply under a grammar is decoded among the admissible tokens alone. Where the 
 appended unasked and computed in one pass with the next ones.
 """
 
-import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from rsvlm_cli.runtime.bundle import DECODER, TOKENIZER, VISION, Bundle
 from rsvlm_cli.runtime.constrain import ByteTrie, Constraint, Grammar
 from rsvlm_cli.runtime.decoder import Decoder
 from rsvlm_cli.runtime.embedding import TokenEmbedding
+from rsvlm_cli.runtime.features import ImageFeatures, Key, Spot
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.runtime.reply import Generation, ReplyBuilder
 from rsvlm_cli.runtime.sampling import Sampler, Sampling, log_softmax
@@ -29,28 +29,6 @@ CONSTRAINTS_KEPT = 16
 """Grammars whose admissible tokens are kept, the last ones used."""
 
 GREEDY = Sampling()
-
-_vectors_made = itertools.count()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageFeatures:
-    """Pictures as the decoder sees them, for any number of prompts.
-
-    Attributes:
-        vectors: ``(n_images, tokens, hidden)`` float32.
-        keys: ``(n_images, tokens)`` int64 below 0, by which the decoder's cache knows each vector again.
-    """
-
-    vectors: np.ndarray
-    keys: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def join(self, later: "ImageFeatures") -> "ImageFeatures":
-        """Put these pictures into one prompt with others that were encoded after them."""
-        return ImageFeatures(np.concatenate([self.vectors, later.vectors]), np.concatenate([self.keys, later.keys]))
 
 
 @dataclass
@@ -101,8 +79,7 @@ class Engine:
         for row, pixels in zip(vectors, images, strict=True):
             feeds = {"pixel_values": prepare(pixels, self.manifest.image)[None]}
             row[:] = self._vision.run(["image_features"], feeds)[0][0]
-        keys = np.array([-1 - next(_vectors_made) for _ in range(len(images) * tokens)], np.int64)
-        return ImageFeatures(vectors, keys.reshape(len(images), tokens))
+        return ImageFeatures.of(vectors)
 
     def generate(
         self,
@@ -148,7 +125,7 @@ class Engine:
                 continue
             if constraint and constraint.must_stop(state):
                 return reply.close("stop")
-            logits = self._feed(unfed, features)
+            logits = self._feed(unfed, features)[-1]
             ids = constraint.admissible(state) if constraint else None
             if ids is not None and not len(ids):
                 raise BundleError(f"{self.bundle.path}: its tokenizer lacks bytes that a reply needs (import it again)")
@@ -198,11 +175,42 @@ class Engine:
             length = self._decoder.length
             for token, branch in node.branches.items():
                 self._decoder.roll_back(length)
-                visit(branch, self._feed([token], features), so_far + logprobs[token])
+                visit(branch, self._feed([token], features)[-1], so_far + logprobs[token])
 
         if candidates:
-            visit(tree, self._feed(self._begin(keys, expert), features), 0.0)
+            visit(tree, self._feed(self._begin(keys, expert), features)[-1], 0.0)
         return scores
+
+    def read(
+        self, features: ImageFeatures, prompt: str, expert: int, spots: Sequence[Spot], choices: Sequence[str], n: int
+    ) -> np.ndarray:
+        """Feed visual tokens once more after a prompt and return what the decoder says at the last ``n`` of them.
+
+        Args:
+            features: the pictures; of two, the difference of their visual tokens is fed.
+            prompt: the whole prompt.
+            expert: which expert serves it.
+            spots: what is fed, in order; each sees the prompt and the spots before it.
+            choices: what can be said, texts of one token each.
+            n: how many are read, at most all; the earlier ones are computed once for calls that share them.
+
+        Returns:
+            ``(n, n_choices)`` float64, each row a distribution over the choices.
+
+        Raises:
+            InputError: if placeholders and pictures do not match, or the spots do not fit into the context.
+            BundleError: if a choice or a mark is more than one token, or the decoder graph cannot be opened.
+        """
+        ids = [self._single(text) for text in choices]
+        keys: list[Key] = [*self._prompt_keys(features, prompt)]
+        for spot in spots:
+            keys.append((*features.keys[:, spot.token].tolist(), *(self._single(mark) for mark in spot.marks)))
+        self._check_context(len(keys))
+        unfed = self._begin(keys, expert, n)
+        logits = self._feed(unfed, features, n)[:, ids].astype(np.float64)
+        shares: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        return shares
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -269,22 +277,38 @@ class Engine:
                 "(ask with fewer images or words)"
             )
 
-    def _begin(self, keys: list[int], expert: int) -> list[int]:
-        """Roll the cache back to what it shares with a prompt and return what is still to be fed."""
+    def _single(self, text: str) -> int:
+        tokens = self.tokenizer.encode(text)
+        if len(tokens) != 1:
+            raise BundleError(
+                f"{self.bundle.path}: {text!r} is {len(tokens)} tokens, wanted 1 (import the model again)"
+            )
+        return tokens[0]
+
+    def _begin(self, keys: Sequence[Key], expert: int, n: int = 1) -> list[Key]:
+        """Roll the cache back to what it shares with a prompt, all but its last n tokens; return what is to be fed."""
         if not 0 <= expert < self.manifest.decoder.experts:
             raise InputError(f"expert {expert}, {self.manifest.name} has {self.manifest.decoder.experts}")
-        return keys[self._decoder.keep_prefix(keys, expert) :]
+        return list(keys[self._decoder.keep_prefix(keys, expert, len(keys) - n) :])
 
-    def _feed(self, keys: list[int], features: ImageFeatures) -> np.ndarray:
-        """Feed tokens and image vectors; return the logits of the tokens that the tokenizer knows."""
-        ids = np.array(keys, np.int64)
+    def _feed(self, keys: Sequence[Key], features: ImageFeatures, n: int = 1) -> np.ndarray:
+        """Feed tokens, image vectors and spots; return the last n logits ``(n, V)``, of tokens with a text."""
+        ids = np.array([key if isinstance(key, int) else 0 for key in keys], np.int64)
         vectors = np.empty((len(ids), self.manifest.decoder.hidden), np.float32)
         is_text = ids >= 0
         vectors[is_text] = self._embedding.rows(ids[is_text])
         if not is_text.all():
-            # Keys fall from vector to vector, in the order of encoding.
-            rows = np.searchsorted(-features.keys.ravel(), -ids[~is_text])
-            vectors[~is_text] = features.vectors.reshape(-1, vectors.shape[1])[rows]
+            vectors[~is_text] = features.rows(ids[~is_text])
+        for row, key in enumerate(keys):
+            if not isinstance(key, int):
+                vectors[row] = self._spot_vector(key, features)
         self.tokens_fed += len(ids)
         # Weights may have more rows than the tokenizer has tokens.
-        return self._decoder.feed(keys, vectors)[: len(self.tokenizer.vocabulary)]
+        return self._decoder.feed(keys, vectors, n)[:, : len(self.tokenizer.vocabulary)]
+
+    def _spot_vector(self, key: tuple[int, ...], features: ImageFeatures) -> np.ndarray:
+        """Return the vector ``(hidden,)`` of a spot: a visual token, of two pictures the difference, and its marks."""
+        seen = features.rows(np.array([part for part in key if part < 0], np.int64))
+        marks = self._embedding.rows(np.array([part for part in key if part >= 0], np.int64))
+        vector: np.ndarray = (seen[-1] if len(seen) == 1 else seen[-1] - seen[0]) + marks.sum(axis=0)
+        return vector

@@ -18,10 +18,18 @@ class Granularity(IntEnum):
 
 
 class MaskStyle(StrEnum):
-    """How a mask is written as text; `rsvlm_cli.tasks.grammar` holds the law of each."""
+    """How a mask is said: as text (`rsvlm_cli.tasks.grammar`), or read cell by cell (`rsvlm_cli.tasks.cells`)."""
 
     RUNS = "runs"
     QUADRANTS = "quadrants"
+    CELLS = "cells"
+
+
+class BoxStyle(StrEnum):
+    """How a box is said: its corners as text (`rsvlm_cli.tasks.grammar`), or its reach, read at its cells."""
+
+    CORNERS = "corners"
+    REACH = "reach"
 
 
 class ZoomStyle(StrEnum):
@@ -68,7 +76,8 @@ class Dialect:
         prompts: template of the user text for each kind; fields ``{question}``, ``{phrase}``, ``{box}``, ``{label}``.
         box_scale: boxes are integers in [0, box_scale], a share of the image's width (x) or height (y).
         no_boxes: the reply that says "nothing found", or None where the family has none.
-        mask_style: the mask text's form.
+        box_style: how boxes are said in replies; in prompts they are always text.
+        mask_style: how masks are said.
         mask_grid: cells on each side of a mask.
         zoom: how it looks closer; `rsvlm_cli.tasks.zoom` holds the tool call's text.
     """
@@ -79,6 +88,7 @@ class Dialect:
     prompts: dict[PromptKind, str] = field(default_factory=dict)
     box_scale: int = 100
     no_boxes: str | None = None
+    box_style: BoxStyle = BoxStyle.CORNERS
     mask_style: MaskStyle = MaskStyle.RUNS
     mask_grid: int = 24
     zoom: ZoomStyle = ZoomStyle.SEARCH
@@ -101,7 +111,11 @@ class Dialect:
     def from_json(cls, data: dict[str, Any]) -> "Dialect":
         """Read the manifest form; the inverse of `to_json`."""
         prompts = {PromptKind(kind): text for kind, text in data["prompts"].items()}
-        closed = {"mask_style": MaskStyle(data["mask_style"]), "zoom": ZoomStyle(data.get("zoom", ZoomStyle.SEARCH))}
+        closed = {
+            "box_style": BoxStyle(data.get("box_style", BoxStyle.CORNERS)),
+            "mask_style": MaskStyle(data["mask_style"]),
+            "zoom": ZoomStyle(data.get("zoom", ZoomStyle.SEARCH)),
+        }
         return cls(**(data | {"prompts": prompts} | closed))
 
 
@@ -126,11 +140,11 @@ RSUNIVLM = Dialect(
 NANO = Dialect(
     chat_template="<|im_start|>user\n{images}\n{text}<|im_end|>\n<|im_start|>assistant\n",
     prompts=RSUNIVLM.prompts,
-    no_boxes="none",
-    mask_style=MaskStyle.QUADRANTS,
+    box_style=BoxStyle.REACH,
+    mask_style=MaskStyle.CELLS,
     mask_grid=24,
 )
-"""The embedded model: RSUniVLM's prompts, no system turn, and masks as quadrant blocks (docs/adr/0002)."""
+"""The embedded model: RSUniVLM's prompts, no system turn, masks and boxes read cell by cell (docs/adr/0006)."""
 
 RSCOVLM = Dialect(
     chat_template=(

@@ -58,6 +58,7 @@ class Request:
         expert: the expert that serves it.
         grammar: the automaton that the reply must follow, or None for free text.
         candidates: where given, nothing is decoded: the likelihood of each text as the whole reply is asked for.
+        choices: where given, nothing is decoded: each visual token is fed once more and read among these texts.
         max_new_tokens: the budget.
     """
 
@@ -66,6 +67,7 @@ class Request:
     # The automata differ in their state's type; the engine only hands a state back to the automaton that made it.
     grammar: Any = None
     candidates: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     max_new_tokens: int = TEXT_TOKENS
 
 

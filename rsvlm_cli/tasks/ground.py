@@ -1,19 +1,29 @@
 """Where a thing is: a phrase in, boxes out. Detection asks it once for each class.
 
-Score
+Boxes that are read
+    The cells of things' cores are read first. The most probable cell speaks of its box; cells within that box's core
+    are then the same thing, and the next most probable one speaks. Score: the probability that the cell is of a core.
+
+Score of boxes that are written
     ``p(found) * mean p(coordinate)``, the mean geometric over the tokens that hold the box's digits. ``p(found)`` is
     one minus the probability of the family's word for "none" where the reply begins, so that a class the picture does
     not show ranks low even where boxes are decoded; a family without such a word leaves it out, and the method says so.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from rsvlm_cli.tasks.dialect import Dialect, PromptKind
+import numpy as np
+
+from rsvlm_cli.tasks.cells import BLOCKS, box_at, cells_set, core_of
+from rsvlm_cli.tasks.dialect import BoxStyle, Dialect, PromptKind
 from rsvlm_cli.tasks.exchange import FoundBox, Reply, Request, build_request, mean_probability
 from rsvlm_cli.tasks.grammar import BoxList, parse_boxes
 
 MAX_BOXES = 64
 """Twice and more what training replies hold; a busier place wants smaller windows."""
+LEAST_CORE = 0.05
+"""Cells less probable than this are never asked for a box: each costs a pass of the decoder."""
 TOKENS_PER_BOX = 16
 """Four numbers of up to three digits, and punctuation that joins some of them."""
 
@@ -21,6 +31,8 @@ TOKENS_PER_BOX = 16
 def request(dialect: Dialect, phrase: str) -> Request:
     """Build the request for every box that a phrase names."""
     asked = build_request(dialect, PromptKind.GROUND, phrase=phrase)
+    if dialect.box_style is BoxStyle.REACH:
+        return replace(asked, choices=BLOCKS)
     grammar = BoxList(scale=dialect.box_scale, no_boxes=dialect.no_boxes, max_boxes=MAX_BOXES)
     return replace(asked, grammar=grammar, max_new_tokens=MAX_BOXES * TOKENS_PER_BOX)
 
@@ -40,6 +52,32 @@ def read(dialect: Dialect, phrase: str, reply: Reply) -> list[FoundBox]:
         FoundBox(label=phrase, box_frac=box, score=score, score_method=method)
         for box, score in zip(boxes, scores, strict=False)
     ]
+
+
+def read_cells(
+    phrase: str, p_block: np.ndarray, reach_at: Callable[[int, int], np.ndarray], min_score: float = 0.0
+) -> list[FoundBox]:
+    """Read the boxes that the cells speak of, best first.
+
+    Args:
+        phrase: what was asked for.
+        p_block: ``(P, 16)``, what each visual token said of its cells.
+        reach_at: asks the cell at a row and column for its reach, ``(4, 101)``.
+        min_score: cells that are less probable are not asked, in [0, 1].
+    """
+    p_core = cells_set(p_block)
+    grid = len(p_core)
+    found: list[FoundBox] = []
+    while len(found) < MAX_BOXES:
+        row, column = (int(v) for v in np.unravel_index(p_core.argmax(), p_core.shape))
+        score = float(p_core[row, column])
+        if score < max(min_score, LEAST_CORE):
+            break
+        box = box_at(row, column, grid, reach_at(row, column))
+        found.append(FoundBox(label=phrase, box_frac=box, score=score, score_method="p(cell is of the thing's core)"))
+        core = core_of(box, grid)
+        p_core[core[:, 0], core[:, 1]] = p_core[row, column] = 0
+    return found
 
 
 def probability_found(dialect: Dialect, reply: Reply) -> float | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rsvlm_cli.tasks.cells import BLOCKS, cells_set
 from rsvlm_cli.tasks.dialect import Dialect, MaskStyle, PromptKind
 from rsvlm_cli.tasks.exchange import FoundMask, Reply, Request, Step, build_request, require_whole
 from rsvlm_cli.tasks.grammar import BACKGROUND, QUADRANTS, mask_grammar, parse_mask
@@ -27,7 +28,9 @@ def request(dialect: Dialect, label: str) -> Request:
 
 
 def with_mask_grammar(dialect: Dialect, asked: Request, label: str) -> Request:
-    """Constrain a request to the family's mask text and give it the budget of the longest one."""
+    """Ask for the mask cell by cell, or constrain a request to the family's mask text with the longest one's budget."""
+    if dialect.mask_style is MaskStyle.CELLS:
+        return replace(asked, choices=BLOCKS)
     grid = dialect.mask_grid
     # A quadrant character may be three tokens where a family's tokenizer has none for it.
     longest = 3 * (grid // 2) ** 2 + grid if dialect.mask_style is MaskStyle.QUADRANTS else TOKENS_PER_RUN * grid * grid
@@ -53,6 +56,11 @@ def read(dialect: Dialect, label: str, reply: Reply) -> FoundMask:
     if p_set is None:
         p_set, method = cells.astype(np.float32), "as decoded, no probability"
     return FoundMask(label=label, p_set=p_set, score_method=method)
+
+
+def read_cells(label: str, p_block: np.ndarray) -> FoundMask:
+    """Read one label's mask from what each visual token said, ``(P, 16)``."""
+    return FoundMask(label=label, p_set=cells_set(p_block), score_method="p(block), summed over shapes with the cell")
 
 
 def _quadrant_probability(grid: int, steps: Sequence[Step]) -> np.ndarray | None:

@@ -35,22 +35,23 @@ class Graphs:
         return {name: np.full(shape, 9, np.float32) for name in names}
 
     def call(
-        self, embeds: np.ndarray, expert: list[int], lengths: list[int], cache: dict[str, np.ndarray]
+        self, embeds: np.ndarray, expert: list[int], lengths: list[int], cache: dict[str, np.ndarray], n_logits: int = 1
     ) -> np.ndarray:
-        """Feed ``(B, T, D)``; ``lengths`` are the tokens in the cache afterwards. Returns ``(B, vocab)``."""
+        """Feed ``(B, T, D)``; ``lengths`` are the tokens in the cache afterwards. Returns the last ``(B, vocab)``."""
         inputs = {
             "inputs_embeds": embeds,
             "expert": np.array(expert),
             "seqlens_k": np.array(lengths, np.int32) - 1,
             "total_sequence_length": np.array(max(lengths), np.int32),
+            "n_logits": np.array(n_logits),
         }
         names = [output.name for output in self.decoder.get_outputs()]
         past = {f"past_key_values.{name}": values for name, values in cache.items()}
         outputs = dict(zip(names, self.decoder.run(None, inputs | past), strict=True))
         for name in cache:
             cache[name] = outputs[f"present.{name}"]
-        assert outputs["logits"].shape[1] == 1
-        return outputs["logits"][:, 0]
+        assert outputs["logits"].shape[1] == n_logits
+        return outputs["logits"][:, -1] if n_logits == 1 else outputs["logits"]
 
 
 @pytest.fixture(scope="module", params=list(ProfileName))

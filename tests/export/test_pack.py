@@ -10,11 +10,12 @@ from tokenizers import Tokenizer, models
 from export.pack import find_native, write_bundle
 from export.quantise import ProfileName, make_profile
 from model.checkpoint import load_checkpoint, save_checkpoint
-from model.vlm import IMAGE_SLOT
+from model.vlm import IMAGE_SLOT, expand_image_slots
 from rsvlm_cli.errors import BundleCorrupt, BundleError, OutputExists
 from rsvlm_cli.runtime.bundle import read_bundle, verify_bundle
 from rsvlm_cli.runtime.embedding import TokenEmbedding
 from rsvlm_cli.runtime.engine import Engine
+from rsvlm_cli.runtime.features import Spot
 from rsvlm_cli.runtime.int4 import BlockScheme, dequantise_rows, quantise_rows
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.tasks.dialect import NANO, Dialect, PromptKind
@@ -91,6 +92,38 @@ def test_the_engine_says_on_a_packed_bundle_what_torch_says(tmp_path, checkpoint
     assert len(reply.token_ids) > 0
     assert list(reply.token_ids) == greedy[: len(reply.token_ids)]
     assert len(reply.token_ids) == 12 or greedy[len(reply.token_ids)] == engine.tokenizer.token_id("<|im_end|>")
+
+
+@pytest.mark.parametrize("n_images", [1, 2])
+def test_the_engine_reads_at_cells_what_torch_reads(tmp_path, checkpoint_folder, n_images):
+    bundle = write_bundle(checkpoint_folder, tmp_path / "b", make_profile(ProfileName.FP32)).bundle
+    engine, model = Engine(bundle, device="cpu", threads=1), load_checkpoint(checkpoint_folder)
+    pictures = [np.random.default_rng(k).integers(0, 256, (40, 70, 3), dtype=np.uint8) for k in range(n_images)]
+    features, prompt = engine.encode_images(pictures), NANO.prompt(PromptKind.SEGMENT, n_images=n_images, label="ship")
+    cells, marked = [Spot(token) for token in range(16)], [Spot(3, ("[", "a")), Spot(7, ("]",))]
+    choices = ("a", "b", "e", "[")
+
+    first, *parts = prompt.split(NANO.image_token)
+    ids = engine.tokenizer.encode(first)
+    for part in parts:
+        ids += [IMAGE_SLOT, *engine.tokenizer.encode(part)]
+    pixels = torch.from_numpy(np.stack([prepare(picture, bundle.manifest.image) for picture in pictures]))
+    marks = torch.full((1, 18, 2), -1)
+    marks[0, 16:] = torch.tensor([[engine._single("["), engine._single("a")], [engine._single("]"), -1]])
+    with torch.no_grad():
+        encoded = model.encode_images(pixels)
+        prefix = model.embed(expand_image_slots(torch.tensor(ids), 17)[None], encoded)
+        fed = model.spots(encoded, torch.tensor([[0, n_images - 1]]), torch.tensor([[*range(16), 3, 7]]), marks)
+        hidden = model.decoder(torch.cat([prefix, fed], 1), torch.tensor([2]))[0, -18:]
+        logits = model.decoder.lm_head(hidden)[:, [engine._single(text) for text in choices]]
+    expected = logits.softmax(-1).numpy()
+    for _ in range(2):  # The second time the cache holds all of it.
+        np.testing.assert_allclose(engine.read(features, prompt, 2, cells, choices, 16), expected[:16], atol=1e-3)
+        np.testing.assert_allclose(
+            engine.read(features, prompt, 2, cells + marked, choices, 2), expected[16:], atol=1e-3
+        )
+    with pytest.raises(BundleError, match="wanted 1"):
+        engine.read(features, prompt, 2, cells, ("a long text",), 1)
 
 
 def test_quantisation_is_reported_for_every_matrix(tmp_path, checkpoint_folder):

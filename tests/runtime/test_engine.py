@@ -12,7 +12,8 @@ from tokenizers import Tokenizer as LibraryTokenizer
 from rsvlm_cli.errors import InputError
 from rsvlm_cli.runtime.bundle import Bundle
 from rsvlm_cli.runtime.embedding import TokenEmbedding
-from rsvlm_cli.runtime.engine import Engine, ImageFeatures
+from rsvlm_cli.runtime.engine import Engine
+from rsvlm_cli.runtime.features import ImageFeatures
 from rsvlm_cli.runtime.int4 import BlockScheme
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.runtime.sampling import Sampling, log_softmax
@@ -54,6 +55,7 @@ class Reference:
             "expert": np.array([expert]),
             "seqlens_k": np.array([n - 1], np.int32),
             "total_sequence_length": np.array(n, np.int32),
+            "n_logits": np.array(1),
         }
         caches = {f"past_key_values.{i}.{kind}": empty for i in range(spec.layers) for kind in ("key", "value")}
         return self.decoder.run(["logits"], feeds | caches)[0][0, 0]
@@ -124,7 +126,7 @@ def test_a_second_question_computes_only_what_differs(
 ) -> None:
     fed: list[int] = []
     feed = engine._decoder.feed
-    monkeypatch.setattr(engine._decoder, "feed", lambda keys, vectors: (fed.append(len(keys)), feed(keys, vectors))[1])
+    monkeypatch.setattr(engine._decoder, "feed", lambda keys, *more: (fed.append(len(keys)), feed(keys, *more))[1])
     other = PROMPT.replace("How many ships", "Where is a road")
     fresh = Engine(engine.bundle)
     wanted = fresh.generate(fresh.encode_images([np.zeros((4, 4, 3), np.uint8)]), other, 0, max_new_tokens=8)

@@ -1,6 +1,7 @@
 """Packed turns are worth what they are alone; dense targets say where things are."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +53,42 @@ def test_packed_turns_have_the_loss_they_have_one_by_one(codec: TextCodec) -> No
         packer.pack(Granularity.IMAGE, [(1, 2, turns[:1])])
     ]
     with torch.no_grad():
-        total, weight = reply_losses(model, features, packed, dense=False)
-        parts = [reply_losses(model, features, one, dense=False) for one in alone]
+        total, weight = reply_losses(model, features, packed, packer, dense=False)
+        parts = [reply_losses(model, features, one, packer, dense=False) for one in alone]
     assert float(total) == pytest.approx(sum(float(loss) for loss, _ in parts), rel=1e-5)
     assert float(weight) == pytest.approx(sum(float(norm) for _, norm in parts), rel=1e-6)
+
+
+def test_turns_that_are_read_have_the_loss_they_have_one_by_one_boxes_included(codec: TextCodec) -> None:
+    model = tiny_model()
+    packer = Packer(codec, NANO, model.config.image_tokens)
+    rng = np.random.default_rng(0)
+    cells = (rng.random((2, 6, 6)) < 0.5).astype(np.int8)
+    spots = tuple((row, column, tuple(rng.uniform(0, 100, 4))) for row, column in ((0, 1), (5, 5), (3, 2)))
+    question = "[VG] Where is the ship?"
+    both = Turn(PromptKind.GROUND, question, "", "t", cells[0], spots)
+    mask = Turn(PromptKind.GROUND, "[VG] Where is the building?", "", "t", cells[1])
+    features = model.encode_images(torch.randn(2, 3, 48, 48))
+
+    def loss(*turns: Turn, n_images: int = 1) -> tuple[float, float]:
+        with torch.no_grad():
+            packed = packer.pack(Granularity.REGION, [(0, n_images, turns)])
+            total, weight = reply_losses(model, features, packed, packer, dense=False)
+        return float(total), float(weight)
+
+    # The loss of each box alone is what it adds to the mask of its turn.
+    bare, single = loss(replace(both, spots=())), [loss(replace(both, spots=(spot,))) for spot in spots]
+    expected = np.add(np.sum(single, 0) - 2 * np.array(bare), loss(mask))
+    np.testing.assert_allclose(loss(both, mask), expected, rtol=1e-4)
+    assert loss(both, n_images=2) != pytest.approx(loss(both))
+
+
+def test_unknown_cells_are_not_learnt(codec: TextCodec) -> None:
+    cells = np.zeros((6, 6), np.int8)
+    cells[1, 1] = -1
+    turn = Turn(PromptKind.SEGMENT, "[SEG] building.", "", "t", cells)
+    packed = Packer(codec, NANO, 10).pack(Granularity.PIXEL, [(0, 1, [turn])])
+    assert packed.blocks[packed.cells >= 0].tolist() == [IGNORE, *[0] * 8]
 
 
 def test_labels_are_the_reply_and_its_end_alone(codec: TextCodec) -> None:

@@ -8,7 +8,7 @@ Axes: V views, N images, G mask cells a side, L labels, B sequences, T tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model.vlm import IMAGE_SLOT
 from rsvlm_cli.runtime.preprocess import normalise
+from rsvlm_cli.tasks.cells import BLOCKS, REACHES, SIDE_MARKS, blocks_of, spot_of
 from rsvlm_cli.tasks.dialect import Dialect, Granularity
 from train.config import LabelSets
 from train.data.conversations import Turn
@@ -23,6 +24,9 @@ from train.data.views import View
 from train.tokenizer import TextCodec
 
 IGNORE = -100
+
+BOX_WEIGHT = 1.0
+"""Loss weight of one box's four sides; a "yes" and its end weigh 1.4."""
 
 MEAN = STD = (0.5, 0.5, 0.5)
 """Of the pictures' channels, as in SigLIP; what `export.pack.Card` takes where a card names none."""
@@ -118,28 +122,76 @@ class Packed:
 
     Attributes:
         granularity: which expert set.
-        ids: ``(B, T)`` int64, `IMAGE_SLOT` at image vectors.
         images: ``(K,)`` indices of the images whose vectors fill the slots, in order.
+        ends: ``(B, 2)`` indices of each sequence's first and last image.
+        ids: ``(B, T)`` int64, `IMAGE_SLOT` at image vectors.
         positions: ``(B, T)`` int64.
-        segments: ``(B, T)`` int64: 0 prefix, 1, 2, ... turns, -1 padding.
+        segments: ``(B, T)`` int64: 0 prefix, 1, 2, ... turns and boxes, -1 padding.
+        parents: ``(B, T)`` int64: the segment that a token sees beside the prefix and its own: of a box, its turn.
         labels: ``(B, T)`` int64: the token that should follow, or `IGNORE`.
-        weights: ``(B, T)`` float32, the loss weight of each label.
+        weights: ``(B, T)`` float32, the loss weight of what is said here.
+        cells: ``(B, T)`` int64: the visual token that is read here, or -1.
+        marks: ``(B, T, 2)`` int64: tokens added to it, or -1.
+        blocks: ``(B, T)`` int64: index into `BLOCKS` that should be read here, or `IGNORE`.
+        reach: ``(B, T)`` float32 in [0, 100]: what of `REACHES` should be read here, or NaN.
     """
 
     granularity: Granularity
-    ids: Tensor
     images: Tensor
+    ends: Tensor
+    ids: Tensor
     positions: Tensor
     segments: Tensor
+    parents: Tensor
     labels: Tensor
     weights: Tensor
+    cells: Tensor
+    marks: Tensor
+    blocks: Tensor
+    reach: Tensor
 
 
-def isolation_mask(segments: Tensor) -> Tensor:
-    """Return ``(B, 1, T, T)`` bool: a token sees earlier tokens of the prefix and of its own turn, and itself."""
-    own = segments[:, :, None] == segments[:, None, :]
+def isolation_mask(segments: Tensor, parents: Tensor) -> Tensor:
+    """Return ``(B, 1, T, T)`` bool: a token sees itself and earlier tokens of prefix, own segment and its parent."""
+    seen = segments[:, None, :]
     causal = torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool, device=segments.device).tril()
-    return ((own | (segments == 0)[:, None, :]) & causal)[:, None]
+    return (((segments[:, :, None] == seen) | (parents[:, :, None] == seen) | (seen == 0)) & causal)[:, None]
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """One sequence as it grows: columns named as in `Packed`, and what fills each beyond its end."""
+
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    segments: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    cells: list[int] = field(default_factory=list)
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)
+    reach: list[float] = field(default_factory=list)
+
+    def add(self, n: int, start: int, segment: int, parent: int, **columns: Sequence[object]) -> None:
+        """Append ``n`` tokens from position ``start`` on; a column that is not given holds its fill."""
+        given = {"positions": range(start, start + n), "segments": [segment] * n, "parents": [parent] * n} | columns
+        for name, (fill, _) in FILLS.items():
+            getattr(self, name).extend(given.get(name, [fill] * n))
+
+
+FILLS: dict[str, tuple[object, type]] = {
+    "ids": (0, np.int64),
+    "positions": (0, np.int64),
+    "segments": (-1, np.int64),
+    "parents": (-1, np.int64),
+    "labels": (IGNORE, np.int64),
+    "weights": (0.0, np.float32),
+    "cells": (-1, np.int64),
+    "marks": ((-1, -1), np.int64),
+    "blocks": (IGNORE, np.int64),
+    "reach": (np.nan, np.float32),
+}
 
 
 class Packer:
@@ -147,6 +199,8 @@ class Packer:
 
     def __init__(self, codec: TextCodec, dialect: Dialect, image_tokens: int) -> None:
         self.codec, self.dialect, self.image_tokens = codec, dialect, image_tokens
+        self.block_ids = torch.tensor([self._token(text) for text in BLOCKS])
+        self.reach_ids = torch.tensor([self._token(text) for text in REACHES])
 
     def pack(self, granularity: Granularity, rows: Sequence[tuple[int, int, Sequence[Turn]]]) -> Packed:
         """Pack one granularity's turns.
@@ -156,35 +210,67 @@ class Packer:
             rows: for each sequence the index of its view's first image, its number of images (1 or 2), and its turns.
         """
         sequences = [self._sequence(n_images, turns) for _, n_images, turns in rows]
-        length = max(len(sequence[0]) for sequence in sequences)
-        fills = (0, 0, -1, IGNORE, 0.0)
-        padded = [
-            np.stack(
-                [np.pad(sequence[k], (0, length - len(sequence[k])), constant_values=fill) for sequence in sequences]
-            )
-            for k, fill in enumerate(fills)
-        ]
-        ids, positions, segments, labels, weights = (torch.from_numpy(array) for array in padded)
+        length = max(len(sequence.ids) for sequence in sequences)
+        columns: dict[str, Tensor] = {}
+        for name, (fill, dtype) in FILLS.items():
+            lists = [getattr(sequence, name) for sequence in sequences]
+            columns[name] = torch.from_numpy(np.array([row + [fill] * (length - len(row)) for row in lists], dtype))
         images = [first + k for first, n_images, _ in rows for k in range(n_images)]
-        return Packed(granularity, ids, torch.tensor(images), positions, segments, labels, weights)
+        ends = [(first, first + n_images - 1) for first, n_images, _ in rows]
+        return Packed(granularity, torch.tensor(images), torch.tensor(ends), **columns)
 
-    def _sequence(self, n_images: int, turns: Sequence[Turn]) -> tuple[np.ndarray, ...]:
+    def _sequence(self, n_images: int, turns: Sequence[Turn]) -> _Sequence:
         before, after = self.dialect.wrap("\0", n_images=n_images).split("\0")
         chunks = before.split(self.dialect.image_token)
         prefix: list[int] = []
         for chunk in chunks[:-1]:
             prefix += [*self.codec.encode(chunk), *[IMAGE_SLOT] * self.image_tokens]
-        ids, positions, segments = list(prefix), list(range(len(prefix))), [0] * len(prefix)
-        labels, weights = [IGNORE] * len(prefix), [0.0] * len(prefix)
-        for number, turn in enumerate(turns, start=1):
+        sequence = _Sequence()
+        sequence.add(len(prefix), 0, 0, 0, ids=prefix)
+        number = 0
+        for turn in turns:
+            number += 1
             question = self.codec.encode(chunks[-1] + turn.user + after)
-            reply = [*self.codec.encode(turn.reply), self.codec.stop]
-            # The last reply token predicts nothing, so it is not fed.
-            fed = question + reply[:-1]
-            ids += fed
-            positions += range(len(prefix), len(prefix) + len(fed))
-            segments += [number] * len(fed)
-            labels += [IGNORE] * (len(question) - 1) + reply
-            # A long mask should count for more than a "yes", but not 150 times more.
-            weights += [0.0] * (len(question) - 1) + [len(reply) ** -0.5] * len(reply)
-        return (*(np.array(x, np.int64) for x in (ids, positions, segments, labels)), np.array(weights, np.float32))
+            if turn.cells is None:
+                self._add_text(sequence, len(prefix), number, question, turn.reply)
+            else:
+                number = self._add_cells(sequence, len(prefix), number, question, turn)
+        return sequence
+
+    def _add_text(self, sequence: _Sequence, start: int, number: int, question: list[int], reply_text: str) -> None:
+        reply = [*self.codec.encode(reply_text), self.codec.stop]
+        # The last reply token predicts nothing, so it is not fed.
+        fed, silent = question + reply[:-1], len(question) - 1
+        labels, weights = [IGNORE] * silent + reply, [0.0] * silent + [len(reply) ** -0.5] * len(reply)
+        sequence.add(len(fed), start, number, number, ids=fed, labels=labels, weights=weights)
+
+    def _add_cells(self, sequence: _Sequence, start: int, number: int, question: list[int], turn: Turn) -> int:
+        """Append a turn that is read cell by cell, and boxes read from some of its cells; return its last segment."""
+        assert turn.cells is not None
+        blocks = np.where((index := blocks_of(turn.cells)) < 0, IGNORE, index).tolist()
+        n = len(blocks)
+        sequence.add(len(question), start, number, number, ids=question)
+        # A mask should count for more than a "yes", but not 150 times more.
+        sequence.add(
+            n,
+            start + len(question),
+            number,
+            number,
+            cells=range(n),
+            blocks=blocks,
+            weights=[0.5 * n**-0.5] * n,
+        )
+        last = number
+        for row, column, reach in turn.spots:
+            last += 1
+            cell, corner = spot_of(row, column, len(turn.cells))
+            marks = [(self._token(corner), self._token(side)) for side in SIDE_MARKS]
+            start_of_box = start + len(question) + n
+            sequence.add(
+                4, start_of_box, last, number, cells=[cell] * 4, marks=marks, reach=reach, weights=[BOX_WEIGHT / 4] * 4
+            )
+        return last
+
+    def _token(self, text: str) -> int:
+        (token,) = self.codec.encode(text)
+        return token

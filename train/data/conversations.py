@@ -4,20 +4,24 @@ Questions derived from boxes, masks and classes are exact where the record decla
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rsvlm_cli.tasks.dialect import GRANULARITY, Dialect, Granularity, PromptKind
+from rsvlm_cli.tasks.cells import core_of, reach_of
+from rsvlm_cli.tasks.dialect import GRANULARITY, BoxStyle, Dialect, Granularity, MaskStyle, PromptKind
 from rsvlm_cli.tasks.grammar import BoxFrac, format_box, format_boxes, format_mask
-from train.data.phrases import an, plural
+from train.data.phrases import NOT_COUNTED, count_question, plural, presence_question
 from train.data.views import View
 
-MAX_BOXES = 20
-"""Boxes in one training reply; a busier view is not asked for that label."""
+MAX_SPOTS = 6
+"""Boxes read in one training turn."""
+
+SET_SHARE = 0.5
+"""Share of a mask cell from which it is of a class."""
 
 CHANGED_SHARE = 0.35
-"""Share of a mask cell from which it counts as changed."""
+"""The same of change, which is often narrower than a cell."""
 
 _CHANGE_WORDS = {"urban change": "urban", "land change": "land cover"}
 """How a set's change is called in a prompt; "land cover" is the word for any change."""
@@ -32,23 +36,22 @@ class Turn:
         user: the user text, tag included, without chat template.
         reply: what the model should write.
         topic: what the question is about, for sampling and scores, such as ``presence`` or ``count``.
+        cells: where the reply is read and not written, ``(G, G)`` int8: 1 set, 0 not set, -1 unknown.
+        spots: cells from which a box is read: row, column, and the reach to its sides (`tasks.cells.reach_of`).
     """
 
     kind: PromptKind
     user: str
     reply: str
     topic: str
+    cells: np.ndarray | None = None
+    spots: tuple[tuple[int, int, tuple[float, ...]], ...] = ()
 
     @property
     def granularity(self) -> Granularity:
         """The expert set that serves it."""
         return GRANULARITY[self.kind]
 
-
-NOT_COUNTED = frozenset(
-    {"road", "vegetation", "water", "unpaved land", "forest", "solar panel", "urban change", "land change"}
-)
-"""Class words that name stuff rather than things."""
 
 URBAN = frozenset(
     (
@@ -87,10 +90,11 @@ class Interviewer:
 
     Args:
         dialect: prompts and reply forms.
+        grid: cells on each side of a view's mask; the dialect's own where not given.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
+    def __init__(self, dialect: Dialect, grid: int | None = None) -> None:
+        self.dialect, self.grid = dialect, grid or dialect.mask_grid
 
     def turns(self, view: View, rng: np.random.Generator) -> list[Turn]:
         """Return every kind of turn the view supports, several of some kinds, in random wording."""
@@ -140,7 +144,7 @@ class Interviewer:
             labels = [label for label, here in known.items() if here is present]
             if labels:
                 turns.append(
-                    self._ask(_presence_question(_pick(labels, rng), rng), "yes" if present else "no", "presence")
+                    self._ask(presence_question(_pick(labels, rng), rng), "yes" if present else "no", "presence")
                 )
         return turns
 
@@ -153,10 +157,10 @@ class Interviewer:
         some = [label for label, n in counts.items() if n]
         if some:
             label = _pick(some, rng)
-            turns.append(self._ask(_count_question(label, rng), str(counts[label]), "count"))
+            turns.append(self._ask(count_question(label, rng), str(counts[label]), "count"))
         if counts and rng.random() < 0.15:
             label = _pick(list(counts), rng)
-            turns.append(self._ask(_count_question(label, rng), str(counts[label]), "count"))
+            turns.append(self._ask(count_question(label, rng), str(counts[label]), "count"))
         if len(some) >= 1 and len(counts) >= 2:
             first = _pick(some, rng)
             second = _pick([label for label in counts if label != first], rng)
@@ -191,23 +195,47 @@ class Interviewer:
     # --- region ---
 
     def _ground(self, view: View, rng: np.random.Generator) -> list[Turn]:
-        scale, none = self.dialect.box_scale, self.dialect.no_boxes
         turns = []
         by_label: dict[str, list[BoxFrac]] = {}
         for label, box in view.boxes:
             by_label.setdefault(label, []).append(box)
+        pointed: dict[str, list[BoxFrac]] = {}
+        for label, x, y in view.points:
+            pointed.setdefault(label, []).append((x, y, x, y))
         for label, boxes in by_label.items():
-            if label in view.complete and len(boxes) <= MAX_BOXES:
-                turns.append(self._turn(PromptKind.GROUND, format_boxes(boxes, scale, none), "ground", phrase=label))
+            if label in view.complete:
+                turns.append(self._find(label, boxes, "ground", rng))
             if len(boxes) > 1:
                 phrase, chosen = _unique_phrase(label, boxes, rng)
                 if chosen is not None:
-                    turns.append(self._turn(PromptKind.GROUND, format_box(chosen, scale), "refer", phrase=phrase))
-        pointed = {label for label, *_ in view.points}
+                    turns.append(self._find(phrase, [chosen], "refer", rng))
+        reads = self.dialect.box_style is BoxStyle.REACH
+        turns += [
+            self._find(label, spots, "ground", rng)
+            for label, spots in pointed.items()
+            if reads and label in view.complete
+        ]
         absent = [label for label in view.complete if label not in by_label and label not in pointed]
-        if absent and none:
-            turns.append(self._turn(PromptKind.GROUND, none, "ground absent", phrase=_pick(absent, rng)))
+        if absent and (reads or self.dialect.no_boxes):
+            turns.append(self._find(_pick(sorted(absent), rng), [], "ground absent", rng))
         return turns
+
+    def _find(self, phrase: str, boxes: Sequence[BoxFrac], topic: str, rng: np.random.Generator) -> Turn:
+        """Return the turn whose answer is these boxes; a box without extent is known by its centre alone."""
+        reply = format_boxes(boxes, self.dialect.box_scale, self.dialect.no_boxes)
+        turn = self._turn(PromptKind.GROUND, reply, topic, phrase=phrase)
+        if self.dialect.box_style is BoxStyle.CORNERS:
+            return turn
+        cells, spots = np.zeros((self.grid, self.grid), np.int8), []
+        # Small ones last: where cores overlap, the cell speaks of the smaller thing.
+        for k in sorted(range(len(boxes)), key=lambda k: -_area(boxes[k])):
+            core = core_of(boxes[k], self.grid)
+            cells[core[:, 0], core[:, 1]] = 1
+            if _area(boxes[k]):
+                row, column = (int(v) for v in core[int(rng.integers(len(core)))])
+                spots.append((row, column, tuple(reach_of(boxes[k], row, column, self.grid))))
+        chosen = rng.permutation(len(spots))[:MAX_SPOTS]
+        return replace(turn, cells=cells, spots=tuple(spots[k] for k in chosen))
 
     def _describe(self, view: View, rng: np.random.Generator) -> list[Turn]:
         turns = []
@@ -229,32 +257,25 @@ class Interviewer:
 
     def _segment(self, view: View, rng: np.random.Generator) -> list[Turn]:
         turns = [
-            self._turn(PromptKind.SEGMENT, self._mask_text(share, label), "segment", label=label)
-            for label, share in view.coverage.items()
-            if np.isfinite(share).mean() > 0.97
+            self._mask(PromptKind.SEGMENT, label, share, SET_SHARE, "segment") for label, share in view.coverage.items()
         ]
         absent = [label for label in sorted(view.complete) if label not in view.coverage and _absent(view, label)]
         if absent and rng.random() < 0.3:
-            empty = np.zeros((self.dialect.mask_grid, self.dialect.mask_grid), bool)
-            label = _pick(absent, rng)
-            turns.append(
-                self._turn(
-                    PromptKind.SEGMENT, format_mask(empty, self.dialect.mask_style, label), "segment", label=label
-                )
-            )
-        return turns
+            empty = np.zeros((self.grid, self.grid), np.float32)
+            turns.append(self._mask(PromptKind.SEGMENT, _pick(absent, rng), empty, SET_SHARE, "segment"))
+        return [turn for turn in turns if turn is not None]
 
-    def _mask_text(self, share: np.ndarray, label: str) -> str:
-        return format_mask(np.nan_to_num(share) >= 0.5, self.dialect.mask_style, label)
+    def _mask(self, kind: PromptKind, label: str, share: np.ndarray, least: float, topic: str) -> Turn | None:
+        """Return the turn whose answer is the cells of which ``least`` is covered; None where too few are known."""
+        known = np.isfinite(share)
+        cells = np.where(known, np.nan_to_num(share) >= least, -1).astype(np.int8)
+        reads = self.dialect.mask_style is MaskStyle.CELLS
+        if known.mean() < (0.2 if reads else 0.97):
+            return None
+        reply = format_mask(cells > 0, MaskStyle.QUADRANTS if reads else self.dialect.mask_style, label)
+        return replace(self._turn(kind, reply, topic, label=label), cells=cells if reads else None)
 
     # --- pairs ---
-
-    def _change_mask(self, word: str, share: np.ndarray) -> Turn:
-        # A change is often narrower than a cell; half covered would lose it.
-        cells = np.nan_to_num(share) >= CHANGED_SHARE
-        return self._turn(
-            PromptKind.DETECT_CHANGE, format_mask(cells, self.dialect.mask_style, word), "change mask", label=word
-        )
 
     def _change(self, view: View, rng: np.random.Generator) -> list[Turn]:
         turns = []
@@ -262,9 +283,11 @@ class Interviewer:
             turns.append(self._turn(PromptKind.DESCRIBE_CHANGE, _pick(view.record.captions, rng), "change caption"))
         for label, share in view.coverage.items():
             word = _CHANGE_WORDS.get(label, label)
-            turns.append(self._change_mask(word, share))
+            words = [word]
             if word not in ("urban", "land cover") and view.record.source in ("scenes", "composites"):
-                turns.append(self._change_mask("land cover", share))
+                words.append("land cover")
+            masks = [self._mask(PromptKind.DETECT_CHANGE, w, share, CHANGED_SHARE, "change mask") for w in words]
+            turns += [turn for turn in masks if turn is not None]
             changed = float(np.nanmean(share)) if np.isfinite(share).any() else np.nan
             if changed == 0 or changed > 0.01:
                 forms = (
@@ -280,41 +303,12 @@ def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
+def _area(box: BoxFrac) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 def _absent(view: View, label: str) -> bool:
     return all(label != seen for seen, _ in view.boxes) and all(label != seen for seen, *_ in view.points)
-
-
-def _presence_question(label: str, rng: np.random.Generator) -> str:
-    if label in NOT_COUNTED:
-        forms: tuple[str, ...] = (
-            f"Is there {label}?",
-            f"Is there any {label} in the image?",
-            f"Can you see {label}?",
-            f"Does the image show {label}?",
-        )
-    else:
-        forms = (
-            f"Is there {an(label)}?",
-            f"Is there {an(label)} in the image?",
-            f"Are there any {plural(label)}?",
-            f"Are there {plural(label)} in the image?",
-            f"Can you see {an(label)}?",
-            f"Does the image show {an(label)}?",
-        )
-    return _pick(forms, rng)
-
-
-def _count_question(label: str, rng: np.random.Generator) -> str:
-    many = plural(label)
-    return _pick(
-        (
-            f"How many {many}?",
-            f"How many {many} are there?",
-            f"How many {many} are in the image?",
-            f"Count the {many}.",
-        ),
-        rng,
-    )
 
 
 def _lone_objects(view: View) -> list[tuple[str, BoxFrac]]:

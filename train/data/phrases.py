@@ -181,3 +181,42 @@ def composition(rng: np.random.Generator, setting: str, crossing: Sequence[str],
     link = " with " if " by " not in setting else ", with "
     forms = (f"{setting}{link}{things}", f"{things} {at}", f"there {be} {things} {at}")
     return pick(rng, (*forms, f"the image shows {setting}{link}{things}"))
+
+
+NOT_COUNTED = frozenset(
+    {"road", "vegetation", "water", "unpaved land", "forest", "solar panel", "urban change", "land change"}
+)
+"""Class words that name stuff rather than things."""
+
+
+def presence_question(label: str, rng: np.random.Generator) -> str:
+    """Draw a wording of "is there one?"."""
+    if label in NOT_COUNTED:
+        forms: tuple[str, ...] = (
+            f"Is there {label}?",
+            f"Is there any {label} in the image?",
+            f"Can you see {label}?",
+            f"Does the image show {label}?",
+        )
+    else:
+        forms = (
+            f"Is there {an(label)}?",
+            f"Is there {an(label)} in the image?",
+            f"Are there any {plural(label)}?",
+            f"Are there {plural(label)} in the image?",
+            f"Can you see {an(label)}?",
+            f"Does the image show {an(label)}?",
+        )
+    return forms[int(rng.integers(len(forms)))]
+
+
+def count_question(label: str, rng: np.random.Generator) -> str:
+    """Draw a wording of "how many?"."""
+    many = plural(label)
+    forms = (
+        f"How many {many}?",
+        f"How many {many} are there?",
+        f"How many {many} are in the image?",
+        f"Count the {many}.",
+    )
+    return forms[int(rng.integers(len(forms)))]

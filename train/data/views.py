@@ -91,7 +91,7 @@ def make_view(record: Record, folder: Path, store: ImageStore, law: ViewLaw, rng
     turn = int(rng.integers(8)) if law.augment else 0
     pixels = []
     for image in images:
-        crop = Image.fromarray(image).crop(window) if window != (0, 0, width, height) else Image.fromarray(image)
+        crop = Image.fromarray(image[window[1] : window[3], window[0] : window[2]])
         shown = _turn(np.asarray(crop.resize((law.size_px, law.size_px), Image.Resampling.BICUBIC)), turn)
         pixels.append(_recolour(shown, rng) if law.augment else np.ascontiguousarray(shown))
     boxes, incomplete = _carry_boxes(record, window, turn, law)
@@ -175,15 +175,15 @@ def _carry_points(record: Record, window: Window, turn: int) -> tuple[tuple[str,
 
 
 def _carry_mask(
-    record: Record, folder: Path, store: ImageStore, window: Window, turn: int, grid: int
+    record: Record, folder: Path, store: ImageStore, window: tuple[int, int, int, int], turn: int, grid: int
 ) -> dict[str, np.ndarray]:
     if record.mask is None:
         return {}
-    index = store.load(folder / record.mask, "L")
+    index = store.load(folder / record.mask, "L")[window[1] : window[3], window[0] : window[2]]
 
     def share(cells: np.ndarray) -> np.ndarray:
         image = Image.fromarray(cells.astype(np.float32), mode="F")
-        return _turn(np.asarray(image.resize((grid, grid), Image.Resampling.BOX, box=window)), turn)
+        return _turn(np.asarray(image.resize((grid, grid), Image.Resampling.BOX)), turn)
 
     known = share(index != UNLABELLED)
     with np.errstate(invalid="ignore", divide="ignore"):
