@@ -8,8 +8,8 @@ import numpy as np
 
 from rsvlm_cli.runtime.tokenizer import TextStream, Tokenizer
 
-CHOICES_KEPT = 64
-"""Up to so many admissible tokens, a step keeps the whole distribution."""
+CHOICES_KEPT = 128
+"""Up to so many admissible tokens, a step keeps the whole distribution; the numbers to 100 are as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class Step:
         token_id: of the token.
         text: what it adds to the reply; empty where it ends within a character.
         logprob: natural logarithm of its probability among the admissible tokens, before penalty and temperature.
-        choices: where at most 64 tokens were admissible, each one's own text and probability, most probable first; the
+        choices: where at most 128 tokens were admissible, each one's own text and probability, most probable first; the
             empty text is the end of the reply.
     """
 

@@ -61,3 +61,11 @@ def test_the_count_grammar_takes_every_number_as_python_writes_it(number):
 
 def test_empty_reply_has_no_score():
     assert ask.read("What?", spell("")).score is None
+
+
+def test_a_count_is_the_median_where_every_number_is_one_token():
+    choices = (("3", 0.3), ("10", 0.25), ("11", 0.25), ("4", 0.2))
+    answer = ask.read("How many planes are there?", FakeReply((FakeStep("3", 0.3, choices),)))
+    assert (answer.text, answer.score) == ("4", pytest.approx(0.2))
+    digits = (("3", 0.3), ("1", 0.7))
+    assert ask.read("How many planes are there?", FakeReply((FakeStep("3", 0.3, digits),))).text == "3"
