@@ -50,7 +50,7 @@ class Decoder(nn.Module):
     def forward(
         self,
         embeds: Tensor,
-        expert: Tensor,
+        expert: Tensor | int,
         *,
         positions: Tensor | None = None,
         mask: Tensor | None = None,
@@ -60,7 +60,8 @@ class Decoder(nn.Module):
 
         Args:
             embeds: ``(B, T, D)``.
-            expert: ``(B,)`` int64 in [0, E): the expert of each sequence, in every layer, for every token.
+            expert: ``(B,)`` int64 in [0, E): the expert of each sequence, in every layer, for every token; or one number
+                for all, with which the module compiles to one graph.
             positions: ``(B, T)`` int64; by default they continue from the cache.
             mask: ``(B, 1, T, T)`` bool, True where a token may look; by default causal.
             cache: keys and values of earlier tokens; extended in place.
@@ -94,7 +95,7 @@ class DecoderBlock(nn.Module):
     def forward(
         self,
         x: Tensor,
-        expert: Tensor,
+        expert: Tensor | int,
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
         cache: KVCache | None,
@@ -146,8 +147,10 @@ class Experts(nn.ModuleList):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__(ExpertMLP(config.hidden_size, config.intermediate_size) for _ in range(config.experts))
 
-    def forward(self, x: Tensor, expert: Tensor) -> Tensor:
-        """Send each sequence of ``(B, T, D)`` through its own expert; ``expert`` is ``(B,)``."""
+    def forward(self, x: Tensor, expert: Tensor | int) -> Tensor:
+        """Send each sequence of ``(B, T, D)`` through its own expert; ``expert`` is ``(B,)``, or one for all."""
+        if isinstance(expert, int):
+            return self[expert](x)
         chosen = expert.unique().tolist()
         if len(chosen) == 1:
             return self[chosen[0]](x)

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="stop cleanly after this time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
-        "--compile", action="store_true", help="compile the vision tower (a fifth faster; needs a C++ compiler)"
+        "--compile", action="store_true", help="compile the model: half as fast again; needs a C++ compiler"
     )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

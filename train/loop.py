@@ -160,7 +160,7 @@ def reply_losses(model: VLM, features: Tensor, packed: Packed, packer: Packer, *
     if read.any():
         spots = model.spots(features, packed.ends, packed.cells.clamp(min=0), packed.marks)
         embeds = torch.where(read[..., None], spots.to(embeds.dtype), embeds)
-    expert = torch.full((len(packed.ids),), 0 if dense else int(packed.granularity))
+    expert = 0 if dense else int(packed.granularity)
     mask = isolation_mask(packed.segments, packed.parents)
     hidden = model.decoder(embeds, expert, positions=packed.positions, mask=mask)
     total, table = hidden.new_zeros((), dtype=torch.float32), model.decoder.lm_head.weight
@@ -237,13 +237,14 @@ def train(
         codec: the tokenizer.
         out: folder for checkpoints and ``log.jsonl``.
         until: stop cleanly at this `time.time`, leaving a checkpoint.
-        compiled: compile the vision tower.
+        compiled: compile the vision tower and the decoder.
     """
     torch.manual_seed(recipe.seed)
     model = VLM(recipe.model)
     model.vision.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if compiled:
         model.vision.compile()
+        model.decoder.compile(dynamic=True)
     run = Run(model, TowerHeads(recipe.vision.hidden_size, recipe.labels), None, 0, 0)
     resumed = run.load(out / "last.pt") if (out / "last.pt").exists() else None
     for index in range(run.stage, len(recipe.stages)):
