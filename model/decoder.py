@@ -60,8 +60,7 @@ class Decoder(nn.Module):
 
         Args:
             embeds: ``(B, T, D)``.
-            expert: ``(B,)`` int64 in [0, E): the expert of each sequence, in every layer, for every token; or one number
-                for all, with which the module compiles to one graph.
+            expert: ``(B,)`` int64 in [0, E): each sequence's expert, in every layer, for every token; or one for all.
             positions: ``(B, T)`` int64; by default they continue from the cache.
             mask: ``(B, 1, T, T)`` bool, True where a token may look; by default causal.
             cache: keys and values of earlier tokens; extended in place.

@@ -17,6 +17,7 @@ from rsvlm_cli.runtime.bundle import Bundle, DecoderSpec, EmbeddingSpec, ImageSp
 from rsvlm_cli.runtime.int4 import BlockScheme, quantise_rows
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+NUMBERS = tuple(str(n) for n in range(101))
 QUADRANTS = "░▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 CORPUS = (
     "[VQA] How many ships are there? yes no rural urban harbour airport none",
@@ -61,15 +62,15 @@ class BundleSize:
         return (self.image // self.patch) ** 2 + 1
 
 
-def make_tokenizer(corpus: Sequence[str] = CORPUS, vocab: int = 420) -> Tokenizer:
-    """Train a byte-level BPE; the mask's quadrants are whole tokens."""
+def make_tokenizer(corpus: Sequence[str] = CORPUS, vocab: int = 520) -> Tokenizer:
+    """Train a byte-level BPE; what is read at cells, quadrants and numbers, are whole tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=vocab - len(QUADRANTS), initial_alphabet=alphabet, show_progress=False)
+    alphabet, whole = sorted(pre_tokenizers.ByteLevel.alphabet()), (*QUADRANTS, *NUMBERS)
+    trainer = trainers.BpeTrainer(vocab_size=vocab - len(whole), initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(corpus, trainer)
-    tokenizer.add_tokens([AddedToken(char, normalized=False) for char in QUADRANTS])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in whole])
     tokenizer.add_special_tokens(list(SPECIAL))
     return tokenizer
 

@@ -228,9 +228,7 @@ def test_forced_tokens_are_fed_together_with_the_next(
 ) -> None:
     calls = []
     feed = engine._decoder.feed
-    monkeypatch.setattr(
-        engine._decoder, "feed", lambda keys, vectors: (calls.append(len(keys)), feed(keys, vectors))[1]
-    )
+    monkeypatch.setattr(engine._decoder, "feed", lambda keys, *more: (calls.append(len(keys)), feed(keys, *more))[1])
     reply = engine.generate(features, PROMPT, 2, grammar=RunMask(8, ("building",)), max_new_tokens=400)
     free = [step for step in reply.steps if step.choices != ((step.text, 1.0),)]
     assert len(calls) <= len(free) + 1 < len(reply.steps)

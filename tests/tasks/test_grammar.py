@@ -27,7 +27,7 @@ from rsvlm_cli.tasks.grammar import (
 )
 
 LABELS = ("water", "waterway", "built-up area")
-STYLES = list(MaskStyle)
+STYLES = [MaskStyle.RUNS, MaskStyle.QUADRANTS]
 
 
 @st.composite

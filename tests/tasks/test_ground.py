@@ -6,13 +6,16 @@ from hypothesis import strategies as st
 
 from rsvlm_cli.errors import ReplyMalformed
 from rsvlm_cli.tasks import ground
-from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, Granularity
+from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, BoxStyle, Granularity, MaskStyle
 from rsvlm_cli.tasks.grammar import BoxList, matches, parse_boxes
 from tests.fake_engine import FakeReply, FakeStep, spell
 
+WRITTEN = replace(NANO, no_boxes="none", box_style=BoxStyle.CORNERS, mask_style=MaskStyle.QUADRANTS)
+"""A family that writes what the embedded one reads."""
+
 
 def test_grounding_asks_the_region_expert_with_a_box_grammar():
-    request = ground.request(NANO, "red roof")
+    request = ground.request(WRITTEN, "red roof")
     assert request.expert == Granularity.REGION
     assert "[VG] Where is the red roof?" in request.prompt
     assert matches(request.grammar, "[1, 2, 3, 4] [5, 6, 7, 8]")
@@ -30,7 +33,7 @@ def test_a_box_scores_found_times_the_geometric_mean_of_its_digits():
         FakeStep(", "),
     ]
     reply = FakeReply((first, *digits, FakeStep("40", 0.5), FakeStep("]")))
-    (box,) = ground.read(NANO, "ship", reply)
+    (box,) = ground.read(WRITTEN, "ship", reply)
     assert box.box_frac == (0.1, 0.2, 0.3, 0.4)
     assert box.score == pytest.approx(0.8 * 0.5)
     assert box.score_method == "p(found) * mean p(coordinate)"
@@ -45,18 +48,18 @@ def test_each_box_has_its_own_score_where_tokens_join_brackets():
 
 def test_none_is_no_box_and_a_low_probability_of_found():
     reply = FakeReply((FakeStep("none", 0.95, choices=(("none", 0.95), ("[", 0.05))),))
-    assert ground.read(NANO, "ship", reply) == []
-    assert ground.probability_found(NANO, reply) == pytest.approx(0.05)
+    assert ground.read(WRITTEN, "ship", reply) == []
+    assert ground.probability_found(WRITTEN, reply) == pytest.approx(0.05)
 
 
 def test_a_cut_reply_keeps_the_whole_boxes():
     reply = replace(spell("[1, 2, 3, 4] [5, 6, 7"), finish="length")
-    assert [box.box_frac for box in ground.read(NANO, "ship", reply)] == [(0.01, 0.02, 0.03, 0.04)]
+    assert [box.box_frac for box in ground.read(WRITTEN, "ship", reply)] == [(0.01, 0.02, 0.03, 0.04)]
 
 
 def test_text_that_is_no_box_is_malformed():
     with pytest.raises(ReplyMalformed, match="no list of boxes"):
-        ground.read(NANO, "ship", spell("over there"))
+        ground.read(WRITTEN, "ship", spell("over there"))
 
 
 @given(st.lists(st.integers(0, 20), min_size=4, max_size=4))

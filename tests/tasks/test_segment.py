@@ -7,16 +7,19 @@ from hypothesis import strategies as st
 
 from rsvlm_cli.errors import ReplyTruncated
 from rsvlm_cli.tasks import detect_change, segment
-from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, Granularity
+from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, BoxStyle, Granularity, MaskStyle
 from rsvlm_cli.tasks.grammar import QUADRANTS, format_mask, matches
 from tests.fake_engine import FakeReply, FakeStep, spell
 
+WRITTEN = replace(NANO, no_boxes="none", box_style=BoxStyle.CORNERS, mask_style=MaskStyle.QUADRANTS)
+"""A family that writes what the embedded one reads."""
+
 
 def test_change_detection_shows_two_images_to_the_pixel_expert():
-    request = detect_change.request(NANO, "building")
+    request = detect_change.request(WRITTEN, "building")
     assert request.expert == Granularity.PIXEL
-    assert request.prompt.count(NANO.image_token) == 2
-    assert matches(request.grammar, format_mask(np.zeros((24, 24), bool), NANO.mask_style, "building"))
+    assert request.prompt.count(WRITTEN.image_token) == 2
+    assert matches(request.grammar, format_mask(np.zeros((24, 24), bool), WRITTEN.mask_style, "building"))
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=16, max_size=16), st.integers(0, 143))
@@ -28,7 +31,7 @@ def test_a_cell_is_as_probable_as_the_shapes_that_set_it(weights, block):
     steps[block] = FakeStep("░", float(p[0]), choices=choices)
     rows = [steps[i : i + 12] for i in range(0, 144, 12)]
     with_newlines = [step for row in rows for step in [*row, FakeStep("\n")]][:-1]
-    mask = segment.read(NANO, "water", FakeReply(tuple(with_newlines)))
+    mask = segment.read(WRITTEN, "water", FakeReply(tuple(with_newlines)))
     y, x = 2 * (block // 12), 2 * (block % 12)
     expected = np.zeros((24, 24))
     for bit, (dy, dx) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
@@ -39,7 +42,7 @@ def test_a_cell_is_as_probable_as_the_shapes_that_set_it(weights, block):
 def test_a_mask_without_distributions_is_taken_as_decoded():
     cells = np.zeros((24, 24), bool)
     cells[3:9, 5:20] = True
-    mask = segment.read(NANO, "water", spell(format_mask(cells, NANO.mask_style, "water")))
+    mask = segment.read(WRITTEN, "water", spell(format_mask(cells, WRITTEN.mask_style, "water")))
     np.testing.assert_array_equal(mask.p_set, cells)
 
 
@@ -58,4 +61,4 @@ def test_a_run_has_the_probability_of_the_token_that_begins_its_label():
 
 def test_a_cut_mask_is_refused_with_the_way_out():
     with pytest.raises(ReplyTruncated, match="--max-tokens"):
-        segment.read(NANO, "water", replace(spell("░░░░"), finish="length"))
+        segment.read(WRITTEN, "water", replace(spell("░░░░"), finish="length"))

@@ -1,6 +1,7 @@
 """Views carry every label with the pixels; what is asked of them is true."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny_sets import SIDE, make_tiny_set
 
 from rsvlm_cli.tasks.dialect import NANO, PromptKind
-from rsvlm_cli.tasks.grammar import BoxList, mask_grammar, matches, parse_boxes, parse_mask
-from train.data.conversations import Interviewer, part_of
+from train.data.conversations import MAX_SPOTS, Interviewer, part_of
 from train.data.mixture import Corpus, Mixture
 from train.data.phrases import plural
 from train.data.views import ViewLaw, make_view
@@ -58,7 +58,18 @@ def test_a_box_cut_by_the_crop_makes_its_label_incomplete_and_is_not_asked_for(c
     assert cut > 5
 
 
-def test_every_reply_is_of_its_grammar_and_true(corpus: Corpus) -> None:
+def _box(row: int, column: int, reach: tuple[float, ...]) -> tuple[float, ...]:
+    """Undo `reach_of` by hand, on 24 cells a side."""
+    left, top, right, bottom = ((v - 5) / 100 for v in reach)
+    x, y = (column + 0.5) / 24, (row + 0.5) / 24
+    return x - left, y - top, x + right, y + bottom
+
+
+def _is_one_of(box: tuple[float, ...], boxes: Sequence[tuple[str, tuple[float, ...]]]) -> bool:
+    return any(np.allclose(box, other, atol=1e-6) for _, other in boxes)
+
+
+def test_every_reply_is_true(corpus: Corpus) -> None:
     law, topics = ViewLaw(size_px=48, augment=False), set()
     for record in corpus.records["tiny"]:
         view = make_view(record, corpus.folders["tiny"], corpus.store, law, np.random.default_rng(0))
@@ -66,12 +77,16 @@ def test_every_reply_is_of_its_grammar_and_true(corpus: Corpus) -> None:
             for turn in Interviewer(NANO).turns(view, np.random.default_rng(seed)):
                 topics.add(turn.topic)
                 if turn.kind is PromptKind.GROUND:
-                    assert matches(BoxList(100, "none"), turn.reply)
-                    n = len(parse_boxes(turn.reply, 100, "none"))
-                    assert n == (0 if "ship" in turn.user else 1 if turn.topic == "refer" else len(record.objects))
+                    n = 0 if "ship" in turn.user else 1 if turn.topic == "refer" else len(record.objects)
+                    assert len(turn.spots) == min(n, MAX_SPOTS)
+                    assert turn.cells is not None
+                    assert bool(turn.cells.any()) is bool(n)
+                    for row, column, reach in turn.spots:
+                        assert turn.cells[row, column] == 1
+                        assert _is_one_of(_box(row, column, reach), view.boxes)
                 if turn.kind in (PromptKind.SEGMENT, PromptKind.DETECT_CHANGE):
-                    assert matches(mask_grammar(NANO.mask_style, NANO.mask_grid, ()), turn.reply)
-                    covered = parse_mask(turn.reply, NANO.mask_style, NANO.mask_grid, ("building",)).mean()
+                    assert turn.cells is not None
+                    covered = turn.cells.mean()
                     truth = (
                         sum((b.box_px[2] - b.box_px[0]) * (b.box_px[3] - b.box_px[1]) for b in record.objects) / SIDE**2
                     )
