@@ -5,6 +5,7 @@ Axes: B sequences, T tokens, D width, N images.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.config import ModelConfig
 from model.decoder import Decoder, KVCache
@@ -52,7 +53,7 @@ class VLM(nn.Module):
         embeds = self.decoder.embed_tokens(ids.clamp(min=0)).to(features.dtype)
         return embeds.masked_scatter(slots[..., None], vectors)
 
-    def spots(self, features: Tensor, images: Tensor, cells: Tensor, marks: Tensor) -> Tensor:
+    def spots(self, features: Tensor, images: Tensor, cells: Tensor, marks: Tensor, gain: float) -> Tensor:
         """Return the vectors of visual tokens that are fed once more, to be read there.
 
         Args:
@@ -60,6 +61,7 @@ class VLM(nn.Module):
             images: ``(B, 2)`` int64, the first and the last image of each sequence; of two, the difference is fed.
             cells: ``(B, K)`` int64 in [0, P), the visual token of each spot.
             marks: ``(B, K, M)`` int64, tokens whose embeddings are added; -1 for none.
+            gain: factor on the marks.
 
         Returns:
             ``(B, K, D)``.
@@ -68,8 +70,10 @@ class VLM(nn.Module):
             features[image].gather(1, cells[..., None].expand(-1, -1, features.shape[-1])) for image in images.T
         )
         own = torch.where((images[:, 0] == images[:, 1])[:, None, None], last, last - first)
-        added = self.decoder.embed_tokens(marks.clamp(min=0)) * (marks >= 0)[..., None]
-        return own + added.sum(2).to(own.dtype)
+        known = marks >= 0
+        starts = known.sum(-1).flatten().cumsum(0) - known.sum(-1).flatten()
+        added = F.embedding_bag(marks[known], self.decoder.embed_tokens.weight, starts, mode="sum")
+        return own + gain * added.view_as(own).to(own.dtype)
 
     def forward(
         self,

@@ -15,7 +15,8 @@ from rsvlm_cli import zoom
 from rsvlm_cli.errors import WindowOutside
 from rsvlm_cli.geo.region import parse_region
 from rsvlm_cli.geo.tiling import window_around
-from rsvlm_cli.results import Answer, Box, Mask, Report, Result
+from rsvlm_cli.results import Answer, Box, Exchange, Mask, Report, Result
+from rsvlm_cli.runtime.features import Spot
 from rsvlm_cli.scene import TRANSCRIPT_LENGTH, Progress, Scene, Settings, View, open_scene, open_scenes
 from rsvlm_cli.tasks import caption as caption_task
 from rsvlm_cli.tasks import classify as classify_task
@@ -24,7 +25,8 @@ from rsvlm_cli.tasks import describe_change as describe_change_task
 from rsvlm_cli.tasks import detect_change as detect_change_task
 from rsvlm_cli.tasks import ground as ground_task
 from rsvlm_cli.tasks import segment as segment_task
-from rsvlm_cli.tasks.exchange import FoundBox, FoundMask
+from rsvlm_cli.tasks.cells import REACHES, SIDE_MARKS, format_blocks, spot_of
+from rsvlm_cli.tasks.exchange import FoundBox, FoundMask, Request
 from rsvlm_cli.tasks.merge import Mosaic, suppress_repeated
 
 CONTEXT = 3
@@ -161,16 +163,36 @@ def _mask(scene: Scene, task: ModuleType, labels: tuple[str, ...], progress: Pro
 def _look_for(view: View, task: ModuleType, label: str) -> FoundMask:
     request = task.request(view.scene.dialect, label)
     if request.choices:
-        return segment_task.read_cells(label, view.read_cells(request))
+        return segment_task.read_cells(label, _read_cells(view, request, label))
     return segment_task.read(view.scene.dialect, label, view.generate(request))
 
 
 def _find(view: View, phrase: str) -> list[FoundBox]:
     request = ground_task.request(view.scene.dialect, phrase)
     if request.choices:
-        reach_at = partial(view.read_reach, request)
-        return ground_task.read_cells(phrase, view.read_cells(request), reach_at, view.scene.settings.min_score)
+        reach_at = partial(_read_reach, view, request, phrase)
+        return ground_task.read_cells(
+            phrase, _read_cells(view, request, phrase), reach_at, view.scene.settings.min_score
+        )
     return ground_task.read(view.scene.dialect, phrase, view.generate(request))
+
+
+def _read_cells(view: View, request: Request, phrase: str) -> np.ndarray:
+    p_block = view.read(request, _every_token(view, phrase), request.choices, view.tokens)
+    drawn = format_blocks(p_block.argmax(axis=1))
+    view.scene.note(Exchange(window_px=view.window_px, prompt=request.prompt, reply=drawn))
+    return p_block
+
+
+def _read_reach(view: View, request: Request, phrase: str, row: int, column: int) -> np.ndarray:
+    """Ask a cell for its box's sides; every cell was read before and is still in the decoder's cache."""
+    token, corner = spot_of(row, column, 2 * round(view.tokens**0.5))
+    sides = [Spot(token, (phrase, corner, side)) for side in SIDE_MARKS]
+    return view.read(request, _every_token(view, phrase) + sides, REACHES, len(sides))
+
+
+def _every_token(view: View, phrase: str) -> list[Spot]:
+    return [Spot(token, (phrase,)) for token in range(view.tokens)]
 
 
 def _box(view: View, box: FoundBox) -> Box:

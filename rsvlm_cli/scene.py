@@ -20,7 +20,6 @@ from rsvlm_cli.runtime.bundle import Bundle, find_bundle, read_bundle
 from rsvlm_cli.runtime.engine import Engine
 from rsvlm_cli.runtime.features import ImageFeatures, Spot
 from rsvlm_cli.runtime.sampling import Sampling
-from rsvlm_cli.tasks.cells import REACHES, SIDE_MARKS, spot_of
 from rsvlm_cli.tasks.dialect import Dialect
 from rsvlm_cli.tasks.exchange import Reply, Request
 
@@ -119,29 +118,19 @@ class View:
         self.scene.note(Exchange(window_px=self.window_px, prompt=request.prompt, reply=likeliest, choices=choices))
         return scores
 
+    @property
+    def tokens(self) -> int:
+        """Visual tokens of a picture; its newline vector is none."""
+        return self.scene.bundle.manifest.image.tokens - 1
+
+    def read(self, request: Request, spots: Sequence[Spot], choices: Sequence[str], n: int) -> np.ndarray:
+        """Return what is said at the last ``n`` spots, ``(n, n_choices)``, as `runtime.engine.Engine.read`."""
+        with self.scene.timed("decode"):
+            return self.scene.engine.read(self.features, request.prompt, request.expert, spots, choices, n)
+
     def beside(self, closer: "View") -> "View":
         """Return both as the pictures of one prompt; its window is this one's."""
         return View(self.scene, [*self.chips, *closer.chips], self.features.join(closer.features))
-
-    def read_cells(self, request: Request) -> np.ndarray:
-        """Return what each visual token says to a request, ``(P, n_choices)``."""
-        cells = self._cells()
-        with self.scene.timed("decode"):
-            return self.scene.engine.read(
-                self.features, request.prompt, request.expert, cells, request.choices, len(cells)
-            )
-
-    def read_reach(self, request: Request, row: int, column: int) -> np.ndarray:
-        """Return what a cell says of the sides of its box, after every cell was read: ``(4, 101)``."""
-        token, corner = spot_of(row, column, 2 * round(len(self._cells()) ** 0.5))
-        sides = [Spot(token, (corner, side)) for side in SIDE_MARKS]
-        with self.scene.timed("decode"):
-            spots = self._cells() + sides
-            return self.scene.engine.read(self.features, request.prompt, request.expert, spots, REACHES, len(sides))
-
-    def _cells(self) -> list[Spot]:
-        # The last vector of a picture is its newline.
-        return [Spot(token) for token in range(self.features.keys.shape[1] - 1)]
 
     def box_px(self, box_frac: BoxPx) -> BoxPx:
         """Carry a box from the model's frame to the raster's pixels, to a thousandth."""

@@ -2,10 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+
+from rsvlm_cli.tasks.dialect import NANO, BoxStyle, MaskStyle
+
+WRITTEN = replace(NANO, no_boxes="none", box_style=BoxStyle.CORNERS, mask_style=MaskStyle.QUADRANTS, mask_grid=24)
+"""A family that writes what the embedded one reads."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from train.card import make_card
 from train.config import Recipe
 from train.data.corpus_text import corpus_texts
 from train.data.mixture import Corpus
-from train.loop import train
+from train.loop import fold_scale, train
 from train.tokenizer import TextCodec, train_tokenizer
 
 
@@ -42,6 +42,7 @@ def main() -> None:
         train_tokenizer(texts, recipe.decoder.vocab_size).save(str(tokenizer_file))
     until = time.time() + args.minutes * 60 if args.minutes else None
     run = train(recipe, corpus, NANO, TextCodec.load(tokenizer_file), args.out, until=until, compiled=args.compile)
+    fold_scale(run.model, recipe.stages[run.stage].image_scale)
     save_checkpoint(run.model, args.out)
     card = json.dumps(make_card(recipe, corpus, __version__), indent=1, ensure_ascii=False)
     (args.out / "card.json").write_text(card + "\n", encoding="utf-8")

@@ -27,11 +27,12 @@ class Stage:
             heads going on beside it.
         steps: optimiser steps.
         batch: views a step.
-        image_size: side of the pictures in pixels where a ``tower`` stage looks at smaller ones; 0 for the model's own.
         lr: peak learning rate, reached after ``warmup`` steps, falling by a cosine.
         falls_until: step at which it would be zero, where that is not the stage's last.
         tower_lr: peak rate of the vision tower in an ``instruct`` stage.
         dense: every granularity goes through expert 0, which is copied to the others before a stage that is not dense.
+        image_scale: factor on the projector's output, put into its weights in the end. Visual tokens much larger than
+            what blocks add to them drown it, the question above all.
         heads_weight: weight of the dense heads' loss beside the reply loss.
         granularities: how often a view speaks at each granularity, image, region, pixel, where it can.
         max_turns: turns of one view at each.
@@ -43,11 +44,11 @@ class Stage:
     batch: int
     lr: float
     falls_until: int = 0
-    image_size: int = 0
     tower_lr: float = 0.0
     warmup: int = 100
     weight_decay: float = 0.05
     dense: bool = False
+    image_scale: float = 1.0
     heads_weight: float = 0.3
     granularities: tuple[float, float, float] = (0.4, 0.3, 0.3)
     max_turns: tuple[int, int, int] = (6, 4, 2)

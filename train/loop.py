@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from model.vlm import VLM
+from rsvlm_cli.runtime.features import MARK_GAIN
 from rsvlm_cli.tasks.dialect import Dialect, Granularity
 from train.config import Recipe, Stage
 from train.data.collate import IGNORE, DenseTargets, Packed, Packer, dense_targets, isolation_mask, stack_pixels
@@ -32,9 +33,6 @@ from train.tokenizer import TextCodec
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 240
-
-CELLS_PER_TOKEN = 2
-"""Cells of a mask along the side of one visual token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +48,12 @@ class Steps(Dataset[Batch]):
     """Batches by step number."""
 
     def __init__(self, recipe: Recipe, stage: Stage, corpus: Corpus, dialect: Dialect, codec: TextCodec) -> None:
-        size_px = stage.image_size or recipe.vision.image_size
-        law = ViewLaw(size_px=size_px, grid=CELLS_PER_TOKEN * size_px // recipe.vision.patch_size)
+        law = ViewLaw(size_px=recipe.vision.image_size, grid=dialect.mask_grid)
         seed = recipe.seed * 1000 + recipe.stages.index(stage)
-        self.recipe, self.stage, self.grid = recipe, stage, law.grid
+        self.recipe, self.stage, self.grid = recipe, stage, dialect.mask_grid
         self.mixture = Mixture(corpus, recipe.weights, law, seed=seed, batch=stage.batch)
-        self.interviewer = Interviewer(dialect, law.grid)
-        self.packer = Packer(codec, dialect, (law.grid // CELLS_PER_TOKEN) ** 2 + 1)
+        self.interviewer = Interviewer(dialect)
+        self.packer = Packer(codec, dialect, recipe.model.image_tokens)
 
     def __len__(self) -> int:
         return self.stage.steps
@@ -158,7 +155,7 @@ def reply_losses(model: VLM, features: Tensor, packed: Packed, packer: Packer, *
     embeds = model.embed(packed.ids, features[packed.images])
     read = packed.cells >= 0
     if read.any():
-        spots = model.spots(features, packed.ends, packed.cells.clamp(min=0), packed.marks)
+        spots = model.spots(features, packed.ends, packed.cells.clamp(min=0), packed.marks, MARK_GAIN)
         embeds = torch.where(read[..., None], spots.to(embeds.dtype), embeds)
     expert = 0 if dense else int(packed.granularity)
     mask = isolation_mask(packed.segments, packed.parents)
@@ -198,7 +195,7 @@ def step_loss(run: Run, batch: Batch, stage: Stage, packer: Packer) -> tuple[Ten
         heads = sum(losses.values(), torch.zeros(()))
         if stage.kind == "tower":
             return heads, parts
-        features = run.model.projector(tokens)
+        features = run.model.projector(tokens) * stage.image_scale
         newline = run.model.image_newline.to(features.dtype).expand(len(features), 1, -1)
         features = torch.cat([features, newline], 1)
         total, weight = torch.zeros(()), torch.zeros(())
@@ -208,6 +205,13 @@ def step_loss(run: Run, batch: Batch, stage: Stage, packer: Packer) -> tuple[Ten
             total, weight = total + loss, weight + norm
     reply = total / weight.clamp(min=1e-6)
     return reply + stage.heads_weight * heads, parts | {"reply": float(reply.detach())}
+
+
+@torch.no_grad()
+def fold_scale(model: VLM, scale: float) -> None:
+    """Put `Stage.image_scale` into the projector's last linear."""
+    for parameter in model.projector[-1].parameters():
+        parameter.mul_(scale)
 
 
 def copy_expert(model: VLM) -> None:

@@ -18,7 +18,7 @@ from rsvlm_cli.runtime.bundle import DECODER, TOKENIZER, VISION, Bundle
 from rsvlm_cli.runtime.constrain import ByteTrie, Constraint, Grammar
 from rsvlm_cli.runtime.decoder import Decoder
 from rsvlm_cli.runtime.embedding import TokenEmbedding
-from rsvlm_cli.runtime.features import ImageFeatures, Key, Spot
+from rsvlm_cli.runtime.features import MARK_GAIN, MARK_TOKENS, ImageFeatures, Key, Spot
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.runtime.reply import Generation, ReplyBuilder
 from rsvlm_cli.runtime.sampling import Sampler, Sampling, log_softmax
@@ -199,12 +199,12 @@ class Engine:
 
         Raises:
             InputError: if placeholders and pictures do not match, or the spots do not fit into the context.
-            BundleError: if a choice or a mark is more than one token, or the decoder graph cannot be opened.
+            BundleError: if a choice is more than one token, or the decoder graph cannot be opened.
         """
         ids = [self._single(text) for text in choices]
         keys: list[Key] = [*self._prompt_keys(features, prompt)]
         for spot in spots:
-            keys.append((*features.keys[:, spot.token].tolist(), *(self._single(mark) for mark in spot.marks)))
+            keys.append((*features.keys[:, spot.token].tolist(), *self._mark_tokens(spot)))
         self._check_context(len(keys))
         unfed = self._begin(keys, expert, n)
         logits = self._feed(unfed, features, n)[:, ids].astype(np.float64)
@@ -277,6 +277,9 @@ class Engine:
                 "(ask with fewer images or words)"
             )
 
+    def _mark_tokens(self, spot: Spot) -> list[int]:
+        return [token for mark in spot.marks for token in self.tokenizer.encode(mark)[:MARK_TOKENS]]
+
     def _single(self, text: str) -> int:
         tokens = self.tokenizer.encode(text)
         if len(tokens) != 1:
@@ -310,5 +313,5 @@ class Engine:
         """Return the vector ``(hidden,)`` of a spot: a visual token, of two pictures the difference, and its marks."""
         seen = features.rows(np.array([part for part in key if part < 0], np.int64))
         marks = self._embedding.rows(np.array([part for part in key if part >= 0], np.int64))
-        vector: np.ndarray = (seen[-1] if len(seen) == 1 else seen[-1] - seen[0]) + marks.sum(axis=0)
+        vector: np.ndarray = (seen[-1] if len(seen) == 1 else seen[-1] - seen[0]) + MARK_GAIN * marks.sum(axis=0)
         return vector

@@ -40,13 +40,20 @@ class ImageFeatures:
         return self.vectors.reshape(-1, self.vectors.shape[2])[np.searchsorted(-self.keys.ravel(), -keys)]
 
 
+MARK_GAIN = 8.0
+"""Token embeddings are an order smaller than visual tokens; so much larger, marks are heard beside them."""
+
+MARK_TOKENS = 6
+"""Of a mark no more tokens are taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spot:
     """A visual token that is fed once more, to be read there.
 
     Attributes:
         token: which, row by row from the upper left.
-        marks: texts of one token each, whose embeddings are added.
+        marks: texts; the sum of the embeddings of their first `MARK_TOKENS` tokens is added, times `MARK_GAIN`.
     """
 
     token: int

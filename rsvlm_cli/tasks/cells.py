@@ -51,6 +51,12 @@ def blocks_of(cells: np.ndarray) -> np.ndarray:
     return np.where((corners < 0).any(1), -1, index)
 
 
+def format_blocks(index: np.ndarray) -> str:
+    """Draw what the blocks ``(P,)`` say, line by line."""
+    side = round(len(index) ** 0.5)
+    return "\n".join("".join(BLOCKS[i] for i in line) for line in index.reshape(side, side))
+
+
 def cells_set(p_block: np.ndarray) -> np.ndarray:
     """Return ``(G, G)`` float32 in [0, 1], the probability that each cell is set.
 

@@ -142,7 +142,7 @@ NANO = Dialect(
     prompts=RSUNIVLM.prompts,
     box_style=BoxStyle.REACH,
     mask_style=MaskStyle.CELLS,
-    mask_grid=24,
+    mask_grid=16,
 )
 """The embedded model: RSUniVLM's prompts, no system turn, masks and boxes read cell by cell (docs/adr/0006)."""
 

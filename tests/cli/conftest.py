@@ -48,11 +48,14 @@ def run(bundle_path, scenes, monkeypatch):
 def fake_engine(monkeypatch, bundle_path):
     """Put a `FakeEngine` in the engine's place: ``fake_engine("[1, 2, 3, 4]", "yes")`` with its replies in order."""
     from rsvlm_cli.runtime.bundle import read_bundle
-    from tests.fake_engine import FakeEngine
+    from tests.fake_engine import WRITTEN, FakeEngine
+
+    bundle = read_bundle(bundle_path)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, dialect=WRITTEN.to_json()))
 
     def install(*replies) -> FakeEngine:
         engine = FakeEngine(list(replies))
-        engine.bundle = read_bundle(bundle_path)
+        engine.bundle = bundle
         monkeypatch.setattr(scene, "open_engine", lambda *_: engine)
         return engine
 

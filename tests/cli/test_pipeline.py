@@ -10,10 +10,9 @@ from rsvlm_cli.output.features import report_features
 from rsvlm_cli.output.text import report_to_text
 from rsvlm_cli.results import Box
 from rsvlm_cli.scene import Settings
-from rsvlm_cli.tasks.dialect import NANO
 from rsvlm_cli.tasks.grammar import format_mask
 from tests.factories import draw_scene, write_geotiff
-from tests.fake_engine import FakeReply, FakeStep
+from tests.fake_engine import WRITTEN, FakeReply, FakeStep
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ class Painter:
         bright = features[-1].mean(axis=2)
         height, width = bright.shape
         rows, columns = (((np.arange(24) + 0.5) / 24 * side).astype(int) for side in (height, width))
-        text = format_mask(bright[np.ix_(rows, columns)] > 150, NANO.mask_style, "")
+        text = format_mask(bright[np.ix_(rows, columns)] > 150, WRITTEN.mask_style, "")
         return FakeReply(tuple(FakeStep(char) for char in text))
 
 

@@ -6,12 +6,9 @@ from hypothesis import strategies as st
 
 from rsvlm_cli.errors import ReplyMalformed
 from rsvlm_cli.tasks import ground
-from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, BoxStyle, Granularity, MaskStyle
+from rsvlm_cli.tasks.dialect import RSUNIVLM, Granularity
 from rsvlm_cli.tasks.grammar import BoxList, matches, parse_boxes
-from tests.fake_engine import FakeReply, FakeStep, spell
-
-WRITTEN = replace(NANO, no_boxes="none", box_style=BoxStyle.CORNERS, mask_style=MaskStyle.QUADRANTS)
-"""A family that writes what the embedded one reads."""
+from tests.fake_engine import WRITTEN, FakeReply, FakeStep, spell
 
 
 def test_grounding_asks_the_region_expert_with_a_box_grammar():

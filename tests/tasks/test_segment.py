@@ -7,12 +7,9 @@ from hypothesis import strategies as st
 
 from rsvlm_cli.errors import ReplyTruncated
 from rsvlm_cli.tasks import detect_change, segment
-from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, BoxStyle, Granularity, MaskStyle
+from rsvlm_cli.tasks.dialect import RSUNIVLM, Granularity
 from rsvlm_cli.tasks.grammar import QUADRANTS, format_mask, matches
-from tests.fake_engine import FakeReply, FakeStep, spell
-
-WRITTEN = replace(NANO, no_boxes="none", box_style=BoxStyle.CORNERS, mask_style=MaskStyle.QUADRANTS)
-"""A family that writes what the embedded one reads."""
+from tests.fake_engine import WRITTEN, FakeReply, FakeStep, spell
 
 
 def test_change_detection_shows_two_images_to_the_pixel_expert():

@@ -66,8 +66,8 @@ def test_turns_that_are_read_have_the_loss_they_have_one_by_one_boxes_included(c
     cells = (rng.random((2, 6, 6)) < 0.5).astype(np.int8)
     spots = tuple((row, column, tuple(rng.uniform(0, 100, 4))) for row, column in ((0, 1), (5, 5), (3, 2)))
     question = "[VG] Where is the ship?"
-    both = Turn(PromptKind.GROUND, question, "", "t", cells[0], spots)
-    mask = Turn(PromptKind.GROUND, "[VG] Where is the building?", "", "t", cells[1])
+    both = Turn(PromptKind.GROUND, question, "", "t", "ship", cells[0], spots)
+    mask = Turn(PromptKind.GROUND, "[VG] Where is the building?", "", "t", "building", cells[1])
     features = model.encode_images(torch.randn(2, 3, 48, 48))
 
     def loss(*turns: Turn, n_images: int = 1) -> tuple[float, float]:
@@ -86,7 +86,7 @@ def test_turns_that_are_read_have_the_loss_they_have_one_by_one_boxes_included(c
 def test_unknown_cells_are_not_learnt(codec: TextCodec) -> None:
     cells = np.zeros((6, 6), np.int8)
     cells[1, 1] = -1
-    turn = Turn(PromptKind.SEGMENT, "[SEG] building.", "", "t", cells)
+    turn = Turn(PromptKind.SEGMENT, "[SEG] building.", "", "t", "building", cells)
     packed = Packer(codec, NANO, 10).pack(Granularity.PIXEL, [(0, 1, [turn])])
     assert packed.blocks[packed.cells >= 0].tolist() == [IGNORE, *[0] * 8]
 
@@ -124,11 +124,11 @@ def test_dense_targets_put_centres_and_coverage_where_the_boxes_are(tmp_path: Pa
     corpus = Corpus.load(tmp_path, ["tiny"], "train")
     law = ViewLaw(size_px=48, augment=False)
     views = [corpus.view("tiny", record, law, np.random.default_rng(0)) for record in corpus.records["tiny"]]
-    targets = dense_targets(views, LABELS, 24)
+    targets = dense_targets(views, LABELS, 16)
     assert targets.images_of.tolist() == [0, 1, 2]
     assert targets.pairs.tolist() == [2]
     assert targets.scene.tolist() == [0, 1, IGNORE]
-    x1, y1, x2, y2 = (v * 24 / SIDE for v in corpus.records["tiny"][0].objects[0].box_px)
+    x1, y1, x2, y2 = (v * 16 / SIDE for v in corpus.records["tiny"][0].objects[0].box_px)
     row, column = int((y1 + y2) / 2), int((x1 + x2) / 2)
     assert targets.centres[0, 0, row, column] == 1
     assert targets.centres[0, 1].max() == 0
@@ -140,7 +140,7 @@ def test_dense_targets_put_centres_and_coverage_where_the_boxes_are(tmp_path: Pa
     assert 2**log_h == pytest.approx(y2 - y1, rel=1e-4)
     assert targets.change[0].sum() > 0
     assert targets.coverage[2].isnan().all()
-    losses = TowerHeads(32, LABELS)(torch.randn(4, 144, 32), targets)
+    losses = TowerHeads(32, LABELS)(torch.randn(4, 64, 32), targets)
     assert set(losses) == {"scene", "coverage", "centres", "boxes", "change"}
 
 

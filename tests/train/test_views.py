@@ -41,7 +41,7 @@ def test_boxes_and_masks_follow_every_crop_and_turn(corpus: Corpus) -> None:
             inside = red[round(y1 * 96) + 2 : round(y2 * 96) - 2, round(x1 * 96) + 2 : round(x2 * 96) - 2]
             assert inside.mean() > 0.95, (seed, record.id)
             seen += 1
-        share = red.reshape(24, 4, 24, 4).mean((1, 3))
+        share = red.reshape(16, 6, 16, 6).mean((1, 3))
         assert np.abs(share - view.coverage["building"]).mean() < 0.06
     assert seen > 40
 
@@ -59,9 +59,9 @@ def test_a_box_cut_by_the_crop_makes_its_label_incomplete_and_is_not_asked_for(c
 
 
 def _box(row: int, column: int, reach: tuple[float, ...]) -> tuple[float, ...]:
-    """Undo `reach_of` by hand, on 24 cells a side."""
+    """Undo `reach_of` by hand, on 16 cells a side."""
     left, top, right, bottom = ((v - 5) / 100 for v in reach)
-    x, y = (column + 0.5) / 24, (row + 0.5) / 24
+    x, y = (column + 0.5) / 16, (row + 0.5) / 16
     return x - left, y - top, x + right, y + bottom
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model.vlm import IMAGE_SLOT
+from rsvlm_cli.runtime.features import MARK_TOKENS
 from rsvlm_cli.runtime.preprocess import normalise
 from rsvlm_cli.tasks.cells import BLOCKS, REACHES, SIDE_MARKS, blocks_of, spot_of
 from rsvlm_cli.tasks.dialect import Dialect, Granularity
@@ -131,7 +132,7 @@ class Packed:
         labels: ``(B, T)`` int64: the token that should follow, or `IGNORE`.
         weights: ``(B, T)`` float32, the loss weight of what is said here.
         cells: ``(B, T)`` int64: the visual token that is read here, or -1.
-        marks: ``(B, T, 2)`` int64: tokens added to it, or -1.
+        marks: ``(B, T, M)`` int64: tokens added to it, or -1.
         blocks: ``(B, T)`` int64: index into `BLOCKS` that should be read here, or `IGNORE`.
         reach: ``(B, T)`` float32 in [0, 100]: what of `REACHES` should be read here, or NaN.
     """
@@ -169,7 +170,7 @@ class _Sequence:
     labels: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     cells: list[int] = field(default_factory=list)
-    marks: list[tuple[int, int]] = field(default_factory=list)
+    marks: list[tuple[int, ...]] = field(default_factory=list)
     blocks: list[int] = field(default_factory=list)
     reach: list[float] = field(default_factory=list)
 
@@ -188,7 +189,7 @@ FILLS: dict[str, tuple[object, type]] = {
     "labels": (IGNORE, np.int64),
     "weights": (0.0, np.float32),
     "cells": (-1, np.int64),
-    "marks": ((-1, -1), np.int64),
+    "marks": ((-1,) * (MARK_TOKENS + 2), np.int64),
     "blocks": (IGNORE, np.int64),
     "reach": (np.nan, np.float32),
 }
@@ -257,19 +258,24 @@ class Packer:
             number,
             number,
             cells=range(n),
+            marks=[self._marks(turn.phrase)] * n,
             blocks=blocks,
-            weights=[0.5 * n**-0.5] * n,
+            weights=[n**-0.5] * n,
         )
         last = number
         for row, column, reach in turn.spots:
             last += 1
             cell, corner = spot_of(row, column, len(turn.cells))
-            marks = [(self._token(corner), self._token(side)) for side in SIDE_MARKS]
+            marks = [self._marks(turn.phrase, corner, side) for side in SIDE_MARKS]
             start_of_box = start + len(question) + n
             sequence.add(
                 4, start_of_box, last, number, cells=[cell] * 4, marks=marks, reach=reach, weights=[BOX_WEIGHT / 4] * 4
             )
         return last
+
+    def _marks(self, *texts: str) -> tuple[int, ...]:
+        tokens = [token for text in texts for token in self.codec.encode(text)[:MARK_TOKENS]]
+        return (*tokens, *[-1] * (MARK_TOKENS + 2 - len(tokens)))
 
     def _token(self, text: str) -> int:
         (token,) = self.codec.encode(text)

@@ -36,6 +36,7 @@ class Turn:
         user: the user text, tag included, without chat template.
         reply: what the model should write.
         topic: what the question is about, for sampling and scores, such as ``presence`` or ``count``.
+        phrase: what is looked for, where the reply is read.
         cells: where the reply is read and not written, ``(G, G)`` int8: 1 set, 0 not set, -1 unknown.
         spots: cells from which a box is read: row, column, and the reach to its sides (`tasks.cells.reach_of`).
     """
@@ -44,6 +45,7 @@ class Turn:
     user: str
     reply: str
     topic: str
+    phrase: str = ""
     cells: np.ndarray | None = None
     spots: tuple[tuple[int, int, tuple[float, ...]], ...] = ()
 
@@ -90,11 +92,10 @@ class Interviewer:
 
     Args:
         dialect: prompts and reply forms.
-        grid: cells on each side of a view's mask; the dialect's own where not given.
     """
 
-    def __init__(self, dialect: Dialect, grid: int | None = None) -> None:
-        self.dialect, self.grid = dialect, grid or dialect.mask_grid
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect, self.grid = dialect, dialect.mask_grid
 
     def turns(self, view: View, rng: np.random.Generator) -> list[Turn]:
         """Return every kind of turn the view supports, several of some kinds, in random wording."""
@@ -235,7 +236,7 @@ class Interviewer:
                 row, column = (int(v) for v in core[int(rng.integers(len(core)))])
                 spots.append((row, column, tuple(reach_of(boxes[k], row, column, self.grid))))
         chosen = rng.permutation(len(spots))[:MAX_SPOTS]
-        return replace(turn, cells=cells, spots=tuple(spots[k] for k in chosen))
+        return replace(turn, phrase=phrase, cells=cells, spots=tuple(spots[k] for k in chosen))
 
     def _describe(self, view: View, rng: np.random.Generator) -> list[Turn]:
         turns = []
@@ -273,7 +274,8 @@ class Interviewer:
         if known.mean() < (0.2 if reads else 0.97):
             return None
         reply = format_mask(cells > 0, MaskStyle.QUADRANTS if reads else self.dialect.mask_style, label)
-        return replace(self._turn(kind, reply, topic, label=label), cells=cells if reads else None)
+        turn = self._turn(kind, reply, topic, label=label)
+        return replace(turn, phrase=label, cells=cells) if reads else turn
 
     # --- pairs ---
 

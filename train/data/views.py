@@ -28,8 +28,8 @@ class ViewLaw:
         min_side: shortest side of a box, as a share of the view, that the model can be asked for.
     """
 
-    size_px: int = 192
-    grid: int = 24
+    size_px: int = 128
+    grid: int = 16
     augment: bool = True
     min_visible: float = 0.45
     max_hidden: float = 0.1
