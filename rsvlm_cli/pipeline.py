@@ -178,7 +178,8 @@ def _find(view: View, phrase: str) -> list[FoundBox]:
 
 
 def _read_cells(view: View, request: Request, phrase: str) -> np.ndarray:
-    p_block = view.read(request, _every_token(view, phrase), request.choices, view.tokens)
+    spots = _every_token(view, phrase)
+    p_block = _read(view, request, spots, request.choices, len(spots))
     drawn = format_blocks(p_block.argmax(axis=1))
     view.scene.note(Exchange(window_px=view.window_px, prompt=request.prompt, reply=drawn))
     return p_block
@@ -186,13 +187,20 @@ def _read_cells(view: View, request: Request, phrase: str) -> np.ndarray:
 
 def _read_reach(view: View, request: Request, phrase: str, row: int, column: int) -> np.ndarray:
     """Ask a cell for its box's sides; every cell was read before and is still in the decoder's cache."""
-    token, corner = spot_of(row, column, 2 * round(view.tokens**0.5))
+    spots = _every_token(view, phrase)
+    token, corner = spot_of(row, column, 2 * round(len(spots) ** 0.5))
     sides = [Spot(token, (phrase, corner, side)) for side in SIDE_MARKS]
-    return view.read(request, _every_token(view, phrase) + sides, REACHES, len(sides))
+    return _read(view, request, spots + sides, REACHES, len(sides))
 
 
 def _every_token(view: View, phrase: str) -> list[Spot]:
-    return [Spot(token, (phrase,)) for token in range(view.tokens)]
+    # The last vector of a picture is its newline.
+    return [Spot(token, (phrase,)) for token in range(view.scene.bundle.manifest.image.tokens - 1)]
+
+
+def _read(view: View, request: Request, spots: Sequence[Spot], choices: Sequence[str], n: int) -> np.ndarray:
+    with view.scene.timed("decode"):
+        return view.scene.engine.read(view.features, request.prompt, request.expert, spots, choices, n)
 
 
 def _box(view: View, box: FoundBox) -> Box:

@@ -18,7 +18,7 @@ from rsvlm_cli.geo.tiling import plan_windows, whole_pixels
 from rsvlm_cli.results import BoxPx, Exchange, Report, Result, Source
 from rsvlm_cli.runtime.bundle import Bundle, find_bundle, read_bundle
 from rsvlm_cli.runtime.engine import Engine
-from rsvlm_cli.runtime.features import ImageFeatures, Spot
+from rsvlm_cli.runtime.features import ImageFeatures
 from rsvlm_cli.runtime.sampling import Sampling
 from rsvlm_cli.tasks.dialect import Dialect
 from rsvlm_cli.tasks.exchange import Reply, Request
@@ -117,16 +117,6 @@ class View:
         likeliest = max(choices, key=lambda choice: choice[1])[0]
         self.scene.note(Exchange(window_px=self.window_px, prompt=request.prompt, reply=likeliest, choices=choices))
         return scores
-
-    @property
-    def tokens(self) -> int:
-        """Visual tokens of a picture; its newline vector is none."""
-        return self.scene.bundle.manifest.image.tokens - 1
-
-    def read(self, request: Request, spots: Sequence[Spot], choices: Sequence[str], n: int) -> np.ndarray:
-        """Return what is said at the last ``n`` spots, ``(n, n_choices)``, as `runtime.engine.Engine.read`."""
-        with self.scene.timed("decode"):
-            return self.scene.engine.read(self.features, request.prompt, request.expert, spots, choices, n)
 
     def beside(self, closer: "View") -> "View":
         """Return both as the pictures of one prompt; its window is this one's."""
