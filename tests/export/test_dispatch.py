@@ -52,7 +52,11 @@ def graph_of(path: Path) -> onnx.GraphProto:
 def test_the_native_decoder_gives_the_stock_decoders_numbers(library, graphs):
     rng = np.random.default_rng(0)
     inputs = {"inputs_embeds": rng.standard_normal((2, 24, 96)).astype(np.float32), "expert": np.array([2, 0])}
-    inputs |= {"seqlens_k": np.array([23, 16], np.int32), "total_sequence_length": np.array(24, np.int32)}
+    inputs |= {
+        "seqlens_k": np.array([23, 16], np.int32),
+        "total_sequence_length": np.array(24, np.int32),
+        "n_logits": np.array(1),
+    }
     stock, ours = (open_graph(graphs / name) for name in (DECODER, NATIVE[DECODER]))
     for value in stock.get_inputs():
         if value.name.startswith("past"):
