@@ -5,6 +5,8 @@ spreads the group into its flags for Typer and hands the command the filled grou
 """
 
 import inspect
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
@@ -231,6 +233,15 @@ class OutputOptions:
             "--preview", metavar="FILE", help="Write the result drawn over the image, PNG.", rich_help_panel=OUTPUT
         ),
     ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write one HTML page that opens offline: map with layers and swipe, tables, transcript, provenance.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
     show: Annotated[
         bool, typer.Option("--show", help="Draw the result in the terminal (on stderr).", rich_help_panel=OUTPUT)
     ] = False
@@ -243,7 +254,8 @@ class OutputOptions:
         from rsvlm_cli.output.deliver import Targets
 
         chosen = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Targets(**chosen, bands=read.bands, stretch=read.stretch)
+        command = shlex.join(["rsvlm", *sys.argv[1:]])
+        return Targets(**chosen, bands=read.bands, stretch=read.stretch, command=command)
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -20,6 +20,7 @@ from rsvlm_cli.output.files import check_target, write_style, write_text
 from rsvlm_cli.output.geojson import require_lonlat, to_geojson
 from rsvlm_cli.output.geopackage import write_geopackage
 from rsvlm_cli.output.overlay import MAX_SIDE_PX, Picture, draw_overlay, draw_small, half_blocks, label_colours
+from rsvlm_cli.output.page import MAX_PAGE_SIDE_PX, build_page
 from rsvlm_cli.output.style import style_qml
 from rsvlm_cli.output.text import report_to_text
 from rsvlm_cli.results import Mask, Report
@@ -27,7 +28,7 @@ from rsvlm_cli.results import Mask, Report
 logger = logging.getLogger(__name__)
 
 MASK_SUFFIXES = (".tif", ".tiff")
-SUFFIXES = (".geojson", ".gpkg", ".json", ".jsonl", ".png", ".txt", *MASK_SUFFIXES)
+SUFFIXES = (".geojson", ".gpkg", ".html", ".json", ".jsonl", ".png", ".txt", *MASK_SUFFIXES)
 STEM = "{stem}"
 
 
@@ -40,24 +41,35 @@ class Targets:
         jsonl: one JSON object a line on stdout instead of text.
         out: a file, its form told by its suffix; ``{stem}`` stands for each raster's name.
         preview: a PNG of the result over the image, or None.
+        report: an HTML page of the result, or None.
         show: whether to draw it on the terminal.
         overwrite: whether files are replaced.
         bands, stretch: how pictures are read for drawing, as the model's were.
+        command: what the user typed.
     """
 
     json: bool = False
     jsonl: bool = False
     out: Path | None = None
     preview: Path | None = None
+    report: Path | None = None
     show: bool = False
     overwrite: bool = False
     bands: str | None = None
     stretch: str = "auto"
+    command: str = ""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files to write."""
+        return tuple(path for path in (self.out, self.preview, self.report) if path is not None)
 
     def of(self, raster: str) -> "Targets":
         """Return the targets of one raster, ``{stem}`` filled in."""
-        paths = [path and Path(str(path).replace(STEM, Path(raster).stem)) for path in (self.out, self.preview)]
-        return replace(self, out=paths[0], preview=paths[1])
+        out, preview, report = (
+            path and Path(str(path).replace(STEM, Path(raster).stem)) for path in (self.out, self.preview, self.report)
+        )
+        return replace(self, out=out, preview=preview, report=report)
 
     def check(self, rasters: Sequence[str], *, masks: bool) -> None:
         """Refuse what cannot be written before any work is done; ``masks`` says whether the task makes one.
@@ -77,14 +89,14 @@ class Targets:
             raise UsageError(f"--out {self.out}: this task makes no mask (write .gpkg, .geojson or .json)")
         if self.preview is not None and self.preview.suffix.lower() != ".png":
             raise UsageError(f"--preview {self.preview}: wanted a name that ends with .png")
-        shared = [
-            path for path in (self.out, self.preview) if path and STEM not in str(path) and path.suffix != ".jsonl"
-        ]
+        if self.report is not None and self.report.suffix.lower() != ".html":
+            raise UsageError(f"--report {self.report}: wanted a name that ends with .html")
+        shared = [path for path in self.paths if STEM not in str(path) and path.suffix != ".jsonl"]
         if len(rasters) > 1 and shared:
             raise UsageError(
                 f"{shared[0]}: one file for {len(rasters)} rasters; put {STEM} into its name, or write .jsonl"
             )
-        filled = [path for raster in rasters for path in (self.of(raster).out, self.of(raster).preview) if path]
+        filled = [path for raster in rasters for path in self.of(raster).paths]
         if len(rasters) > 1 and len({*filled}) < len(filled) and self.out and self.out.suffix != ".jsonl":
             raise UsageError(f"{self.out}: several rasters share a name, so {STEM} would name one file twice")
         for path in dict.fromkeys(filled):
@@ -140,8 +152,9 @@ def write_files(report: Report, targets: Targets) -> None:
     """Write a report to its files; a ``.jsonl`` grows elsewhere."""
     if targets.out is not None and targets.out.suffix != ".jsonl":
         write_file(targets.out, report, targets)
-    if targets.preview is not None:
-        write_file(targets.preview, report, targets)
+    for path in (targets.preview, targets.report):
+        if path is not None:
+            write_file(path, report, targets)
     if targets.show:
         _show(report, targets)
 
@@ -165,6 +178,9 @@ def write_file(path: Path, report: Report, targets: Targets) -> None:
         layer, colours = report.task.replace("-", "_"), label_colours(report)
         with replaced_file(path, overwrite=targets.overwrite) as part:
             write_geopackage(part, layer, report_features(report), report.sources[0], colours)
+    elif suffix == ".html":
+        page = build_page(report, read_pictures(report, targets, MAX_PAGE_SIDE_PX), targets.command)
+        write_text(path, page, overwrite=targets.overwrite)
     elif suffix == ".png":
         with replaced_file(path, overwrite=targets.overwrite) as part:
             draw_overlay(report, read_pictures(report, targets)).save(part)
@@ -179,11 +195,11 @@ def write_file(path: Path, report: Report, targets: Targets) -> None:
     logger.info("wrote %s", path)
 
 
-def read_pictures(report: Report, targets: Targets) -> list[Picture]:
+def read_pictures(report: Report, targets: Targets, max_side_px: int = MAX_SIDE_PX) -> list[Picture]:
     """Read what lies under a report's results again, one picture a date, small enough to look at."""
     sources = report.sources
     area = sources[0].window_px
-    shrink = max(1.0, max(area[2] - area[0], area[3] - area[1]) / MAX_SIDE_PX)
+    shrink = max(1.0, max(area[2] - area[0], area[3] - area[1]) / max_side_px)
     size = (max(1, round((area[2] - area[0]) / shrink)), max(1, round((area[3] - area[1]) / shrink)))
     with ExitStack() as stack:
         rasters: Sequence[Raster]

@@ -137,6 +137,11 @@ def name_date(source: Source) -> str:
     return source.date or Path(source.path).name
 
 
+def name_pair(result: Answer | Mask, report: Report) -> str:
+    """Return the names of the two dates that a result lies between, or nothing for a result of one date."""
+    return "" if result.pair is None else " → ".join(name_date(report.sources[k]) for k in result.pair)
+
+
 def place_box(box_px: BoxPx, source: Source) -> BoxPlace:
     """Return where a pixel box lies."""
     reference = georeference(source)
