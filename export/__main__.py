@@ -24,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--vision",
-        choices=["blocks", "dynamic", "fp32"],
+        choices=["blocks", "tokens", "dynamic", "fp32"],
         default="blocks",
-        help="vision tower: int8 in blocks (default); int8 weights and activations, faster; float32",
+        help="vision tower: int8 in blocks (default); int8 by the token, faster; int8 by the picture; float32",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--errors", action="store_true", help="print the error of every tensor")

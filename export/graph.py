@@ -14,9 +14,9 @@ from onnx import TensorProto
 from export.builder import MICROSOFT, StoredTensor
 from export.dispatch import EXPERT, write_router
 from export.layers import LayerWriter, node_path
-from export.quantise import Profile, VisionScheme, quantise_blocks
+from export.quantise import Profile, VisionScheme, narrow, quantise_blocks
 from rsvlm_cli.runtime.bundle import EmbeddingSpec
-from rsvlm_cli.runtime.int4 import QuantisedRows
+from rsvlm_cli.runtime.int4 import BlockScheme, QuantisedRows
 
 HEAD_MULTIPLE = 16
 """GroupQueryAttention turns only heads of whole multiples of this; narrower ones are padded with zeros."""
@@ -27,7 +27,7 @@ def write_vision(writer: LayerWriter, scheme: VisionScheme) -> None:
     graph, config = writer.graph, writer.checkpoint.config
     v, width = config.vision, config.decoder.hidden_size
     pixels = graph.input("pixel_values", TensorProto.FLOAT, ["N", 3, v.image_size, v.image_size])
-    grid = _stem(writer, pixels, scheme is not None)
+    grid = _stem(writer, pixels, scheme)
     shape = graph.constant("vision/tokens_shape", [0, v.hidden_size, -1])
     x = graph.op("Transpose", "vision", [graph.op("Reshape", "vision", [grid, shape])], perm=[0, 2, 1])
     x = graph.op("Add", "vision/position_embedding", [x, writer.vector("vision.position_embedding.weight")])
@@ -42,20 +42,18 @@ def write_vision(writer: LayerWriter, scheme: VisionScheme) -> None:
     graph.node("Concat", "image_newline", [x, newline], [output], axis=1)
 
 
-def _stem(writer: LayerWriter, x: str, quantised: bool) -> str:
+def _stem(writer: LayerWriter, x: str, scheme: VisionScheme) -> str:
     """Write the patch embedding or the convolutional stem; returns ``(N, C, grid, grid)``."""
     v, graph = writer.checkpoint.config.vision, writer.graph
     if not v.stem_channels:
-        return writer.conv("vision.patch_embedding", x, stride=v.patch_size, padding=0, quantised=quantised)
+        return writer.conv("vision.patch_embedding", x, stride=v.patch_size, padding=0, scheme=scheme)
     for s, blocks in enumerate(v.stem_blocks):
         stage = f"vision.stem.stages.{s}"
-        x = graph.op(
-            "Relu", node_path(f"{stage}.1"), [writer.conv_norm(f"{stage}.0", x, stride=2, quantised=quantised)]
-        )
+        x = graph.op("Relu", node_path(f"{stage}.1"), [writer.conv_norm(f"{stage}.0", x, stride=2, scheme=scheme)])
         for block in (f"{stage}.{b + 2}" for b in range(blocks)):
-            y = writer.conv_norm(f"{block}.conv1", x, stride=1, quantised=quantised)
+            y = writer.conv_norm(f"{block}.conv1", x, stride=1, scheme=scheme)
             y = graph.op("Relu", node_path(block), [y])
-            y = writer.conv_norm(f"{block}.conv2", y, stride=1, quantised=quantised)
+            y = writer.conv_norm(f"{block}.conv2", y, stride=1, scheme=scheme)
             x = graph.op("Relu", node_path(block), [graph.op("Add", node_path(block), [x, y])])
     return x
 
@@ -139,8 +137,9 @@ class _DecoderWriter:
 
     def _store_table(self, name: str) -> "_Table":
         table, scheme = self._read(name), self.profile.embedding
-        if scheme is None:
-            return _Table([self.graph.store(name, table.astype(np.float32))], None)
+        if not isinstance(scheme, BlockScheme):
+            stored = narrow(name, table, self.writer.log) if scheme == "float16" else table.astype(np.float32)
+            return _Table([self.graph.store(name, stored)], None)
         rows = quantise_blocks(name, table, scheme, self.writer.log)
         return _Table([self.graph.store(name, rows.packed), self.graph.store(f"{name}.scales", rows.scales)], rows)
 
@@ -234,6 +233,8 @@ class _DecoderWriter:
         """Turn ``(B, n_logits, D)`` into the output ``(B, n_logits, vocab)``."""
         path, names, d = "decoder/lm_head", [self.graph.use(part) for part in head.parts], self.config
         if head.rows is None:
+            if head.parts[0].dtype == np.float16:
+                names = [self.graph.op("Cast", path, names, to=TensorProto.FLOAT)]
             flat = self.graph.op("Reshape", path, [x, self.graph.constant("lm_head/flat", [-1, d.hidden_size])])
             logits = self.graph.op("Gemm", path, [flat, *names], transB=1)
         else:

@@ -1,14 +1,15 @@
 """The layers of both graphs: each stored as its profile says, under its checkpoint's name."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from onnx import TensorProto
 
 from export.builder import MICROSOFT, GraphBuilder
 from export.checkpoint import Checkpoint
 from export.dispatch import ACCURACY_LEVEL, write_experts
-from export.quantise import ErrorLog, VisionScheme, experts_scheme, quantise_blocks, quantise_channels
+from export.quantise import ErrorLog, Scheme, VisionScheme, experts_scheme, narrow, quantise_blocks, quantise_channels
 from rsvlm_cli.runtime.dispatch import stack_gate_up
 from rsvlm_cli.runtime.int4 import BlockScheme, QuantisedRows
 
@@ -29,11 +30,13 @@ class LayerWriter:
         graph: the graph.
         checkpoint: where the weights come from.
         log: gets the error of each quantised tensor.
+        rounded: values whose tokens were rounded to int8, with the result and each token's magnitude.
     """
 
     graph: GraphBuilder
     checkpoint: Checkpoint
     log: ErrorLog
+    rounded: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def vector(self, name: str) -> str:
         """Store a small tensor in float32 and return its name."""
@@ -72,8 +75,38 @@ class LayerWriter:
             values, scales = quantise_channels(name, weight, self.log)
             stored = [self.graph.weight(name, values.T), self.graph.weight(f"{name}.scales", scales)]
             return self.graph.op("DynamicQuantizeMatMul", path, [x, *stored, "", bias_name], MICROSOFT)
-        y = self.graph.op("MatMul", path, [x, self.graph.weight(name, weight.T.astype(np.float32))])
+        if scheme == "tokens":
+            y = self._matmul_tokens(module, x, weight)
+        else:
+            y = self.graph.op("MatMul", path, [x, self.floats(name, weight.T, half=scheme == "float16")])
         return self.graph.op("Add", path, [y, bias_name]) if bias_name else y
+
+    def floats(self, name: str, weight: np.ndarray, *, half: bool) -> str:
+        """Store a weight in float32, or in float16 to be widened when the graph is opened; return a float32 value."""
+        if not half:
+            return self.graph.weight(name, weight.astype(np.float32))
+        stored = self.graph.weight(name, narrow(name, weight, self.log))
+        return self.graph.op("Cast", node_path(name.removesuffix(".weight")), [stored], to=TensorProto.FLOAT)
+
+    def _matmul_tokens(self, module: str, x: str, weight: np.ndarray) -> str:
+        """Multiply int8 weights, a scale each row, by int8 activations, a scale each token.
+
+        A token is divided by its own magnitude before rounding and its products are multiplied by it afterwards, so
+        that one loud token (a vision transformer has some) costs the others nothing.
+        """
+        graph, path = self.graph, node_path(module)
+        if x not in self.rounded:
+            magnitude = graph.op("ReduceMax", path, [graph.op("Abs", path, [x]), graph.constant("axes_last", [-1])])
+            magnitude = graph.op("Max", path, [magnitude, graph.constant("least", 1e-30, np.float32)])
+            scale = [graph.constant("step", 1 / 127, np.float32), graph.constant("middle", 128, np.uint8)]
+            unit = graph.op("QuantizeLinear", path, [graph.op("Div", path, [x, magnitude]), *scale])
+            self.rounded[x] = unit, magnitude
+        unit, magnitude = self.rounded[x]
+        values, scales = quantise_channels(f"{module}.weight", weight, self.log)
+        stored = [graph.weight(f"{module}.weight", values.T), graph.weight(f"{module}.weight.scales", scales)]
+        inputs = [unit, stored[0], graph.constant("step", 1 / 127, np.float32), stored[1]]
+        zero = graph.constant("middle", 128, np.uint8)
+        return graph.op("Mul", path, [graph.op("MatMulIntegerToFloat", path, [*inputs, zero], MICROSOFT), magnitude])
 
     def matmul_blocks(self, path: str, x: str, rows: QuantisedRows, stored: list[str], bias: str = "") -> str:
         """Multiply by stored quantised rows."""
@@ -90,12 +123,12 @@ class LayerWriter:
             accuracy_level=ACCURACY_LEVEL,
         )
 
-    def conv(self, module: str, x: str, *, stride: int, padding: int, quantised: bool) -> str:
+    def conv(self, module: str, x: str, *, stride: int, padding: int, scheme: VisionScheme) -> str:
         """Write a convolution with bias as the checkpoint holds it."""
         weight, bias = self.checkpoint.read(f"{module}.weight"), self.checkpoint.read(f"{module}.bias")
-        return self._conv_of(module, x, weight, bias, (stride, padding), quantised)
+        return self._conv_of(module, x, weight, bias, (stride, padding), scheme)
 
-    def conv_norm(self, module: str, x: str, *, stride: int, quantised: bool) -> str:
+    def conv_norm(self, module: str, x: str, *, stride: int, scheme: VisionScheme) -> str:
         """Write a 3 x 3 convolution ``module.0`` with the batch norm ``module.1`` folded into it."""
         read = self.checkpoint.read
         gain, shift, mean, variance = (
@@ -103,7 +136,7 @@ class LayerWriter:
         )
         factor = gain / np.sqrt(variance + np.float32(BATCH_NORM_EPS))
         weight = read(f"{module}.0.weight").astype(np.float32) * factor[:, None, None, None]
-        return self._conv_of(f"{module}.0", x, weight, shift - mean * factor, (stride, 1), quantised)
+        return self._conv_of(f"{module}.0", x, weight, shift - mean * factor, (stride, 1), scheme)
 
     def _conv_of(
         self,
@@ -112,20 +145,20 @@ class LayerWriter:
         weight: np.ndarray,
         bias: np.ndarray,
         stride_padding: tuple[int, int],
-        quantised: bool,
+        scheme: VisionScheme,
     ) -> str:
         name, path = f"{module}.weight", node_path(module)
-        if quantised:
+        if scheme is not None and scheme != "float16":
             values, scales = quantise_channels(name, weight, self.log)
             stored = [self.graph.weight(name, values), self.graph.weight(f"{name}.scales", scales)]
             kernel = self.graph.op("DequantizeLinear", path, stored, axis=0)
         else:
-            kernel = self.graph.weight(name, weight.astype(np.float32))
+            kernel = self.floats(name, weight, half=scheme == "float16")
         inputs = [x, kernel, self.graph.weight(f"{module}.bias", bias.astype(np.float32))]
         stride, padding = stride_padding
         return self.graph.op("Conv", path, inputs, strides=[stride] * 2, pads=[padding] * 4)
 
-    def experts(self, module: str, x: str, router: str, scheme: BlockScheme | None) -> str:
+    def experts(self, module: str, x: str, router: str, scheme: Scheme) -> str:
         """Write the expert MLPs of one layer as one mixture-of-experts node.
 
         Gate and up rows alternate in one stack, as the operators' fused SwiGLU wants them. The width of an expert is
@@ -142,8 +175,8 @@ class LayerWriter:
         """
         decoder = self.checkpoint.config.decoder
         hidden, width = decoder.hidden_size, decoder.intermediate_size
-        scheme = scheme and experts_scheme(scheme, hidden)
-        padded = scheme.n_blocks(width) * scheme.block if scheme else width
+        blocks = experts_scheme(scheme, hidden) if isinstance(scheme, BlockScheme) else None
+        padded = blocks.n_blocks(width) * blocks.block if blocks else width
         gate, up, down = (
             np.stack([self.checkpoint.read(f"{module}.{e}.{part}_proj.weight") for e in range(decoder.experts)])
             for part in ("gate", "up", "down")
@@ -151,13 +184,16 @@ class LayerWriter:
         gate_up = stack_gate_up(gate, up, padded)
         down = np.pad(down.astype(np.float32), ((0, 0), (0, 0), (0, padded - width)))
         stacks = {"gate_up_proj": gate_up, "down_proj": down}
-        stored = {part: self._store_experts(f"{module}.{part}.weight", stack, scheme) for part, stack in stacks.items()}
+        stored = {
+            part: self._store_experts(f"{module}.{part}.weight", stack, blocks or scheme)
+            for part, stack in stacks.items()
+        }
         names = [*stored["gate_up_proj"], *stored["down_proj"]]
-        return write_experts(self.graph, node_path(module), x, router, names, scheme)
+        return write_experts(self.graph, node_path(module), x, router, names, blocks)
 
-    def _store_experts(self, name: str, stack: np.ndarray, scheme: BlockScheme | None) -> list[str]:
-        if scheme is None:
-            return [self.graph.weight(name, stack)]
+    def _store_experts(self, name: str, stack: np.ndarray, scheme: Scheme) -> list[str]:
+        if not isinstance(scheme, BlockScheme):
+            return [self.floats(name, stack, half=scheme == "float16")]
         n_experts, n_rows, n_columns = stack.shape
         rows = quantise_blocks(name, stack.reshape(-1, n_columns), scheme, self.log)
         packed = self.graph.weight(name, rows.packed.reshape(n_experts, n_rows, -1))

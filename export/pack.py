@@ -1,16 +1,14 @@
 """A checkpoint to a bundle folder: both graphs, their weights, the tokenizer, the manifest.
 
 Beside ``config.json`` and ``model.safetensors`` a checkpoint of ours holds ``tokenizer.json``, ``dialect.json``
-(`Dialect.to_json`) and ``card.json`` (the fields of `Card`). Of a released RSUniVLM checkpoint only ``tokenizer.json``
-is read; its dialect and its card are known.
+(`Dialect.to_json`) and ``card.json`` (the fields of `Card`). Of other families' checkpoints tokenizer and decoding
+settings are read (`export.text`); dialect, licence and data terms are known (`export.families`).
 """
 
-import json
 import logging
 import shutil
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from export.dispatch import to_native
 from export.graph import DecoderLayout, write_decoder, write_vision
 from export.layers import LayerWriter
 from export.quantise import ErrorLog, Profile, TensorError
+from export.text import check_tokenizer, read_decoding, read_json, read_tokenizer
 from rsvlm_cli.errors import BundleError, OutputExists
 from rsvlm_cli.runtime.bundle import (
     DECODER,
@@ -38,15 +37,19 @@ from rsvlm_cli.runtime.bundle import (
 )
 from rsvlm_cli.runtime.dispatch import DOMAIN, VERSION
 from rsvlm_cli.runtime.int4 import BlockScheme
+from rsvlm_cli.runtime.library import replaced_folder
 from rsvlm_cli.runtime.native.build import CompileError
 from rsvlm_cli.runtime.ops import build_native
-from rsvlm_cli.tasks.dialect import RSUNIVLM, Dialect
+from rsvlm_cli.tasks.dialect import RSUNIVLM, Dialect, Granularity
 
 CARD, DIALECT = "card.json", "dialect.json"
 VISION_WEIGHTS, DECODER_WEIGHTS = "vision.bin", "decoder.bin"
 NATIVE = {VISION: "vision.native.onnx", DECODER: "decoder.native.onnx"}
 
 logger = logging.getLogger(__name__)
+
+MAX_CONTEXT = 8192
+"""Tokens of prompt and reply together, at the most, of an imported model: a picture takes 730 of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,17 +91,45 @@ class Card:
         return cls(**values)
 
 
-RELEASED_CARD = Card(
-    name="rsunivlm-1b",
-    family="rsunivlm",
-    version="2024-12",
-    licence="Apache-2.0",
-    stop_tokens=("<|im_end|>", "<|endoftext|>"),
-    data=({"name": "RSUniVLM instruction data", "licence": "of each source set", "terms": "see arXiv:2412.05679"},),
-    max_context=8192,
-    repetition_penalty=1.1,
-)
-"""Of the released RSUniVLM weights. Source: their model card; the penalty is what their demo decodes with."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A checkpoint with all that its bundle will say of itself."""
+
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+    card: Card
+    dialect: Dialect
+
+
+def open_source(
+    folder: Path,
+    *,
+    tower: Path | None = None,
+    name: str | None = None,
+    granularities: Sequence[Granularity] = tuple(Granularity),
+) -> Source:
+    """Open and check a checkpoint; nothing is written.
+
+    Args:
+        folder: in our layout or that of a family in `export.families`.
+        tower: a SigLIP release, for a checkpoint without a vision tower.
+        name: of the bundle, instead of the family's.
+        granularities: whose experts are kept.
+
+    Raises:
+        BundleError: if the checkpoint cannot be used.
+    """
+    checkpoint = open_checkpoint(folder, tower)
+    tokenizer = read_tokenizer(folder)
+    card, dialect = read_card(checkpoint, tokenizer), _read_dialect(checkpoint)
+    check_tokenizer(tokenizer, folder, checkpoint.config.decoder.vocab_size, card.stop_tokens)
+    if set(granularities) != set(Granularity):
+        if checkpoint.config.decoder.experts != len(Granularity):
+            raise BundleError(f"{folder}: has {checkpoint.config.decoder.experts} experts, none can be left out")
+        checkpoint = checkpoint.keep_experts(sorted(map(int, granularities)))
+    return Source(
+        checkpoint=checkpoint, tokenizer=tokenizer, card=replace(card, name=name or card.name), dialect=dialect
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,36 +140,36 @@ class Packed:
     errors: tuple[TensorError, ...]
 
 
-def write_bundle(checkpoint_folder: Path, out: Path, profile: Profile, *, overwrite: bool = False) -> Packed:
-    """Turn a checkpoint into a bundle folder, which appears whole or not at all.
+def write_bundle(folder: Path, out: Path, profile: Profile, *, overwrite: bool = False) -> Packed:
+    """Turn a checkpoint folder into a bundle folder: `open_source` and `pack`."""
+    check_target(out, overwrite)
+    return pack(open_source(folder), out, profile, overwrite=overwrite)
+
+
+def pack(source: Source, out: Path, profile: Profile, *, overwrite: bool = False) -> Packed:
+    """Write a bundle folder, which appears whole or not at all.
 
     Args:
-        checkpoint_folder: in our layout or the released RSUniVLM layout.
+        source: the checkpoint; its tensors are read one at a time.
         out: the folder to make.
         profile: how weights are stored.
         overwrite: whether a bundle that lies there may be replaced.
 
     Raises:
         OutputExists: if ``out`` exists and may not be overwritten, or is no bundle.
-        BundleError: if the checkpoint cannot be used.
+        BundleError: if a tensor cannot be used.
     """
-    _check_target(out, overwrite)
-    checkpoint = open_checkpoint(checkpoint_folder)
-    card, dialect = read_card(checkpoint), _read_dialect(checkpoint)
-    _check_tokenizer(checkpoint, card)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workspace:
-        folder = Path(workspace) / "new"
-        folder.mkdir()
+    check_target(out, overwrite)
+    checkpoint, card = source.checkpoint, source.card
+    with replaced_folder(out) as folder:
         layout, log = write_graphs(checkpoint, folder, profile, card.max_context)
-        shutil.copyfile(checkpoint.folder / TOKENIZER, folder / TOKENIZER)
-        write_manifest(folder, build_manifest(checkpoint, card, dialect, profile, layout))
-        if out.exists():
-            out.rename(Path(workspace) / "old")
-        folder.rename(out)
+        if (checkpoint.folder / TOKENIZER).is_file():
+            shutil.copyfile(checkpoint.folder / TOKENIZER, folder / TOKENIZER)
+        else:
+            source.tokenizer.save(str(folder / TOKENIZER), pretty=False)
+        write_manifest(folder, build_manifest(checkpoint, card, source.dialect, profile, layout))
     if find_native(profile):
         _offer_operators()
-    logger.info("wrote %s, %.1f MB", out, sum(path.stat().st_size for path in out.iterdir()) / 1e6)
     return Packed(bundle=read_bundle(out), errors=tuple(log.errors))
 
 
@@ -181,55 +212,48 @@ def find_native(profile: Profile) -> NativeSpec | None:
     return NativeSpec(graphs=graphs, ops={DOMAIN: VERSION}) if graphs else None
 
 
-def read_card(checkpoint: Checkpoint) -> Card:
-    """Read a checkpoint's card.
+def read_card(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Card:
+    """Read a checkpoint's card, or make that of its family.
 
     Raises:
         BundleError: if it is missing or malformed.
     """
-    if checkpoint.released:
-        return RELEASED_CARD
-    try:
-        return Card.from_json(_read_json(checkpoint.folder / CARD))
-    except TypeError as error:
-        raise BundleError(f"{checkpoint.folder / CARD}: {error} (export.pack.Card names the keys)") from error
+    family, folder, data = checkpoint.family, checkpoint.folder, checkpoint.data
+    if family is None:
+        try:
+            return Card.from_json(read_json(folder / CARD))
+        except TypeError as error:
+            raise BundleError(f"{folder / CARD}: {error} (export.pack.Card names the keys)") from error
+    decoding = read_decoding(folder, data, tokenizer)
+    lengths = (data.get("text_config", data).get("max_position_embeddings"), data.get("tokenizer_model_max_length"))
+    return Card(
+        name=family.name,
+        family=family.family,
+        version=family.version,
+        licence=family.licence,
+        data=family.data,
+        stop_tokens=decoding.stop_tokens,
+        repetition_penalty=decoding.repetition_penalty,
+        max_context=min(MAX_CONTEXT, *(length for length in lengths if length)),
+    )
 
 
 def _read_dialect(checkpoint: Checkpoint) -> Dialect:
-    if checkpoint.released:
+    if checkpoint.family is not None:
         return RSUNIVLM
     path = checkpoint.folder / DIALECT
     try:
-        return Dialect.from_json(_read_json(path))
+        return Dialect.from_json(read_json(path))
     except (TypeError, KeyError, ValueError) as error:
         raise BundleError(f"{path}: not a dialect: {error} (wanted Dialect.to_json's form)") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise BundleError(f"{path.parent}: no {path.name} in it, wanted beside the checkpoint's weights")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BundleError(f"{path}: no JSON: {error}") from error
+def check_target(out: Path, overwrite: bool) -> None:
+    """Refuse a bundle's target before any work is done for it.
 
-
-def _check_tokenizer(checkpoint: Checkpoint, card: Card) -> None:
-    """Refuse a tokenizer that is missing, that knows more tokens than the model, or that has no stop token."""
-    path = checkpoint.folder / TOKENIZER
-    _read_json(path)  # of a broken file the library says only `Exception`
-    tokenizer = Tokenizer.from_file(str(path))
-    highest, vocab = max(tokenizer.get_vocab().values()), checkpoint.config.decoder.vocab_size
-    if highest >= vocab:
-        raise BundleError(
-            f"{path}: token ids up to {highest}, the model has {vocab} (wanted the model's own tokenizer)"
-        )
-    for token in card.stop_tokens:
-        if tokenizer.token_to_id(token) is None:
-            raise BundleError(f"{path}: stop token {token!r} is not in it (wanted the model's own tokenizer)")
-
-
-def _check_target(out: Path, overwrite: bool) -> None:
+    Raises:
+        OutputExists: if it exists and may not be replaced, or is no bundle.
+    """
     if not out.exists():
         return
     if not overwrite:
@@ -238,11 +262,21 @@ def _check_target(out: Path, overwrite: bool) -> None:
         raise OutputExists(f"{out}: exists and is no bundle, so it is not replaced (name another folder)")
 
 
+def check_new_folder(out: Path) -> None:
+    """Refuse to write a checkpoint over anything.
+
+    Raises:
+        OutputExists: if the folder exists.
+    """
+    if out.exists():
+        raise OutputExists(f"{out}: exists, and a checkpoint is never replaced (name another folder)")
+
+
 def build_manifest(
     checkpoint: Checkpoint, card: Card, dialect: Dialect, profile: Profile, layout: DecoderLayout
 ) -> Manifest:
     """Return the manifest of written graphs, without its files."""
-    vision, decoder = checkpoint.config.vision, checkpoint.config.decoder
+    vision, decoder, family = checkpoint.config.vision, checkpoint.config.decoder, checkpoint.family
     return Manifest(
         name=card.name,
         family=card.family,
@@ -273,6 +307,9 @@ def build_manifest(
         quantisation=describe_profile(profile),
         native=find_native(profile),
         classes=card.classes,
+        quality={"scores": [], "not_learnt": list(family.not_learnt)} if family and family.not_learnt else None,
+        expert_names=tuple(g.name.lower() for g in Granularity) if checkpoint.kept else None,
+        experts_kept=checkpoint.kept,
     )
 
 
@@ -282,6 +319,8 @@ def describe_profile(profile: Profile) -> dict[str, Any]:
     def describe(scheme: BlockScheme | str | None) -> str:
         return f"int{scheme.bits} b{scheme.block}" if isinstance(scheme, BlockScheme) else scheme or "fp32"
 
-    widths = {"bits": profile.experts.bits, "block": profile.experts.block} if profile.experts else {"bits": 32}
+    widths = {"bits": 16 if profile.experts == "float16" else 32}
+    if isinstance(profile.experts, BlockScheme):
+        widths = {"bits": profile.experts.bits, "block": profile.experts.block}
     parts = {part: describe(getattr(profile, part)) for part in ("experts", "attention", "embedding", "vision")}
     return {"profile": profile.name.value, **widths, **parts}

@@ -6,7 +6,8 @@ the prompt, that difference over the largest reference logit, and how many greed
 
 The reference is the answers in ``expected.json`` (what the authors' own class gave; `read_expected` says its form), and
 without that file the torch network itself, on random pictures and prompts. Exit 1 if a float32 runtime is off by more
-than `TOLERANCE` or by one token; quantised profiles are reported, not judged.
+than `TOLERANCE` or by one token; quantised profiles are reported, not judged. Weights and ``config.json`` are all that
+a folder must hold: neither tokenizer nor generation settings are asked for.
 """
 
 import argparse
@@ -23,11 +24,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from export.checkpoint import Checkpoint, open_checkpoint
+from export.checkpoint import EMBEDDING, Checkpoint, open_checkpoint
 from export.pack import Card, build_manifest, write_graphs
 from export.quantise import Profile, ProfileName, make_profile
-from model.checkpoint import load_checkpoint
-from model.vlm import IMAGE_SLOT
+from model.vlm import IMAGE_SLOT, VLM
+from model.weights import HEAD, expected_shapes
 from rsvlm_cli.errors import InputError, RsvlmError, UsageError
 from rsvlm_cli.runtime.bundle import DECODER, VISION, Bundle, ImageSpec
 from rsvlm_cli.runtime.decoder import Decoder
@@ -64,6 +65,11 @@ class Case:
     pixels: np.ndarray
     ids: list[int]
     replies: dict[int, Reply]
+
+    @property
+    def n_greedy(self) -> int:
+        """Tokens to decode: as many as were recorded."""
+        return max((len(reply.greedy) for reply in self.replies.values()), default=N_GREEDY)
 
 
 Answer = Callable[[Case, int], Reply]
@@ -105,7 +111,9 @@ def read_expected(path: Path, image: ImageSpec) -> list[Case]:
             pictures = [np.asarray(Image.open(path.parent / name).convert("RGB")) for name in data["images"]]
             answers = data["granularity"].items()
             replies = {int(e): Reply(np.array(a["last_logits"], np.float32), list(a["greedy"])) for e, a in answers}
-            pixels = np.stack([prepare(picture, image) for picture in pictures])
+            pixels = np.zeros((len(pictures), 3, *image.size), np.float32)
+            for row, picture in zip(pixels, pictures, strict=True):
+                row[:] = prepare(picture, image)
             cases.append(Case(name=str(number), pixels=pixels, ids=list(data["input_ids"]), replies=replies))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no recorded answers: {error} (export.parity.read_expected says the form)") from error
@@ -124,15 +132,24 @@ def random_cases(vocab: int, image: ImageSpec, seed: int = 0) -> list[Case]:
     return cases
 
 
-def torch_runtime(folder: Path) -> Answer:
+def torch_runtime(checkpoint: Checkpoint) -> Answer:
     """Return the network in float32."""
-    model = load_checkpoint(folder)
+    with torch.device("meta"):
+        model = VLM(checkpoint.config).eval()
+    state = {name: _tensor(checkpoint.read(name)) for name in expected_shapes(checkpoint.config)}
+    state.setdefault(HEAD, state[EMBEDDING])
+    model.load_state_dict(state, assign=True)
 
     def answer(case: Case, expert: int) -> Reply:
-        greedy, logits = model.generate_greedy(torch.tensor(case.ids), torch.from_numpy(case.pixels), expert, N_GREEDY)
+        pixels = torch.from_numpy(case.pixels)
+        greedy, logits = model.generate_greedy(torch.tensor(case.ids), pixels, expert, case.n_greedy)
         return Reply(logits.numpy(), greedy)
 
     return answer
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array if array.dtype == np.int64 else array.astype(np.float32))
 
 
 @contextmanager
@@ -149,14 +166,14 @@ def graph_runtime(checkpoint: Checkpoint, profile: Profile, max_context: int) ->
         decoder = Decoder(session, manifest.decoder, max_context, "cpu")
 
         def answer(case: Case, expert: int) -> Reply:
-            features = iter(vision.run(None, {"pixel_values": case.pixels})[0])
+            features = iter(vision.run(None, {"pixel_values": case.pixels})[0] if len(case.pixels) else ())
             parts = [next(features) if i == IMAGE_SLOT else embedding.rows(np.array([i])) for i in case.ids]
             vectors, keys = np.concatenate(parts), count()
             decoder.roll_back(0)
             decoder.keep_prefix([], expert, 0)
             logits = first = decoder.feed([next(keys) for _ in vectors], vectors)[-1]
             greedy = [int(logits.argmax())]
-            while len(greedy) < N_GREEDY:
+            while len(greedy) < case.n_greedy:
                 logits = decoder.feed([next(keys)], embedding.rows(np.array(greedy[-1:])))[-1]
                 greedy.append(int(logits.argmax()))
             return Reply(first, greedy)
@@ -187,7 +204,8 @@ def check_parity(folder: Path, expected: Path | None = None, *, block: int = 32)
         block: of the quantised profiles.
 
     Returns:
-        The rows, case by case within each runtime, and a line for each profile that this model cannot have.
+        The rows, runtime by runtime for each granularity of each case, and a line for each profile that this model
+        cannot have.
 
     Raises:
         RsvlmError: if the checkpoint or the recorded answers cannot be read.
@@ -198,8 +216,8 @@ def check_parity(folder: Path, expected: Path | None = None, *, block: int = 32)
         size=(side, side), mean=PARITY_CARD.mean, std=PARITY_CARD.std, tokens=checkpoint.config.image_tokens
     )
     cases = read_expected(expected, image) if expected else random_cases(checkpoint.config.decoder.vocab_size, image)
-    max_context = max(len(case.ids) + len(case.pixels) * image.tokens for case in cases) + N_GREEDY
-    network, rows, notes = torch_runtime(folder), [], []
+    max_context = max(len(case.ids) + len(case.pixels) * image.tokens + case.n_greedy for case in cases)
+    network, rows, notes = torch_runtime(checkpoint), [], [*checkpoint.notes]
     references: dict[tuple[str, int], Reply] = {}
     for case in cases:
         for expert in case.replies or range(n_experts):
@@ -216,6 +234,7 @@ def check_parity(folder: Path, expected: Path | None = None, *, block: int = 32)
                         rows.append(compare(case, expert, f"onnx {name}", reply, references[case.name, expert]))
         except UsageError as error:
             notes.append(f"onnx {name}: {error}")
+    rows.sort(key=lambda row: (int(row.case), row.expert))
     return rows, notes
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from rsvlm_cli.errors import UsageError
+from rsvlm_cli.errors import BundleError, UsageError
 from rsvlm_cli.runtime.int4 import BlockScheme, QuantisedRows, dequantise_rows, quantise_rows
 
 ROWS_AT_ONCE = 8192
@@ -21,12 +21,18 @@ class ProfileName(StrEnum):
     """The profiles, by the width of the experts."""
 
     FP32 = "fp32"
+    FP16 = "fp16"
     INT8 = "int8"
     INT4 = "int4"
 
 
-VisionScheme = BlockScheme | Literal["dynamic"] | None
-"""Block-quantised weights; or int8 weights and activations (``dynamic``); or float32."""
+Scheme = BlockScheme | Literal["float16"] | None
+"""Block-quantised weights; or float16 on disk and float32 in use; or float32."""
+
+VisionScheme = Scheme | Literal["dynamic", "tokens"]
+"""Or int8 weights and activations, these with one scale for a picture (``dynamic``) or one for each of its tokens."""
+
+VisionName = Literal["blocks", "tokens", "dynamic", "fp32"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,33 +41,32 @@ class Profile:
 
     Attributes:
         name: the profile's name.
-        experts: scheme of the expert MLPs, None for float32.
+        experts: scheme of the expert MLPs.
         attention: scheme of the decoder's attention linears.
         embedding: scheme of the token embedding and the output head.
-        vision: scheme of the vision tower's linears and the projector. Where it is not None, the convolutions of a stem
-            are stored as int8 with a scale for each output channel, and computed in float32.
+        vision: scheme of the vision tower's linears and the projector. Where it is quantised, the convolutions of a
+            stem are stored as int8 with a scale for each output channel, and computed in float32.
     """
 
     name: ProfileName
-    experts: BlockScheme | None
-    attention: BlockScheme | None
-    embedding: BlockScheme | None
+    experts: Scheme
+    attention: Scheme
+    embedding: Scheme
     vision: VisionScheme
 
 
-def make_profile(
-    name: ProfileName, *, block: int = 32, vision: Literal["blocks", "dynamic", "fp32"] = "blocks"
-) -> Profile:
+def make_profile(name: ProfileName, *, block: int = 32, vision: VisionName = "blocks") -> Profile:
     """Return a profile.
 
     What the name narrows is the experts, which are most of the bytes. Attention, token embedding, output head and
     vision tower keep 8 bits in every quantised profile: attention at 4 bits alone is off by more than
-    all experts at 4 bits (docs/adr/0004 has the figures). ``dynamic`` vision is up to twice as fast and less exact.
+    all experts at 4 bits (docs/adr/0004 has the figures). ``fp16`` is what weights are released in: half the file of
+    ``fp32`` and the same numbers, for it is computed in float32.
 
     Args:
         name: width of the experts.
         block: weights that share a scale; 128 is faster, 32 more exact.
-        vision: how the vision tower is stored in a quantised profile.
+        vision: how the vision tower is stored in a quantised profile (docs/adr/0004 has time and error of each).
 
     Raises:
         UsageError: if the block is not one that the operators take.
@@ -70,8 +75,15 @@ def make_profile(
         raise UsageError(f"block {block}, wanted 16, 32, 64 or 128")
     if name is ProfileName.FP32:
         return Profile(name=name, experts=None, attention=None, embedding=None, vision=None)
+    if name is ProfileName.FP16:
+        return Profile(name=name, experts="float16", attention="float16", embedding="float16", vision="float16")
     bits = 4 if name is ProfileName.INT4 else 8
-    towers: dict[str, VisionScheme] = {"blocks": BlockScheme(bits=8, block=32), "dynamic": "dynamic", "fp32": None}
+    towers: dict[VisionName, VisionScheme] = {
+        "blocks": BlockScheme(bits=8, block=32),
+        "tokens": "tokens",
+        "dynamic": "dynamic",
+        "fp32": None,
+    }
     return Profile(
         name=name,
         experts=BlockScheme(bits=bits, block=block),
@@ -132,6 +144,21 @@ def quantise_blocks(name: str, weight: np.ndarray, scheme: BlockScheme, log: Err
         n_columns=weight.shape[1],
         scheme=scheme,
     )
+
+
+def narrow(name: str, weight: np.ndarray, log: ErrorLog) -> np.ndarray:
+    """Round a weight to float16, and note the error; released weights are float16 and do not change.
+
+    Raises:
+        BundleError: if a value is beyond float16.
+    """
+    limit = float(np.finfo(np.float16).max)
+    if max(float(weight.max()), -float(weight.min())) > limit:
+        raise BundleError(f"{name}: holds values beyond float16's {limit:.0f} (--profile fp32, int8 or int4)")
+    narrowed = weight.astype(np.float16)
+    difference = float(np.square(narrowed.astype(np.float32) - weight.astype(np.float32)).sum())
+    log.add(name, "fp16", difference, float(np.square(weight.astype(np.float32)).sum()))
+    return narrowed
 
 
 def quantise_channels(name: str, weight: np.ndarray, log: ErrorLog) -> tuple[np.ndarray, np.ndarray]:

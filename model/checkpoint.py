@@ -5,6 +5,7 @@ lies in it (dialect, tokenizer, card) is for export.
 """
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from model.config import ModelConfig
 from model.vlm import VLM
-from model.weights import canonical_name, check_shapes
+from model.weights import HEAD, RSUNIVLM, check_shapes
 
 
 def save_checkpoint(model: VLM, folder: Path) -> None:
@@ -20,7 +21,7 @@ def save_checkpoint(model: VLM, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     if model.config.decoder.tie_embeddings:
-        del state["decoder.lm_head.weight"]
+        del state[HEAD]
     save_file(state, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(model.config.to_json(), indent=1) + "\n", encoding="utf-8")
 
@@ -33,14 +34,14 @@ def load_checkpoint(folder: Path) -> VLM:
     """
     data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     state = load_file(folder / "model.safetensors")
-    if "model_type" in data:
-        config = ModelConfig.from_released(data)
-        state = {name: tensor for key, tensor in state.items() if (name := canonical_name(key)) is not None}
-    else:
-        config = ModelConfig.from_json(data)
-    check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, config)
+    released = "model_type" in data
+    config = ModelConfig.from_released(data) if released else ModelConfig.from_json(data)
+    names = RSUNIVLM.stored_names(config) if released else None
+    used = {key: tensor for key, tensor in state.items() if not (released and re.fullmatch(RSUNIVLM.unused, key))}
+    check_shapes({key: tuple(tensor.shape) for key, tensor in used.items()}, config, names)
+    state = {name: state[key] for name, key in names.items() if key in state} if names else state
     if config.decoder.tie_embeddings:
-        state["decoder.lm_head.weight"] = state["decoder.embed_tokens.weight"]
+        state[HEAD] = state["decoder.embed_tokens.weight"]
     model = VLM(config).eval()
     model.load_state_dict(
         {name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for name, tensor in state.items()}

@@ -1,8 +1,10 @@
 """Sizes of the network, as frozen dataclasses; no torch here.
 
-The same classes describe the embedded ``nano`` and RSUniVLM's 1.66 B: only the numbers differ.
+The same classes describe the embedded ``nano`` and RSUniVLM's 1.66 B: only the numbers differ. What other families
+write into their ``config.json`` is read here too; a value that this network does not have is refused.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,6 +56,29 @@ class VisionConfig:
         """Visual tokens an image, without the newline vector."""
         return self.grid**2
 
+    @classmethod
+    def from_siglip(cls, data: Mapping[str, Any], *, dropped: int) -> "VisionConfig":
+        """Read a SigLIP vision configuration.
+
+        Args:
+            data: ``vision_config`` of transformers; what it leaves out is as in so400m/14 at 384.
+            dropped: blocks at the end that are counted there and not run.
+
+        Raises:
+            ValueError: if it asks for something this tower does not have.
+        """
+        refuse_unknown(data, {"hidden_act": ("gelu_pytorch_tanh",), "num_channels": (3,)}, "vision_config.")
+        tower = SO400M | {key: value for key, value in data.items() if key in SO400M}
+        return cls(
+            image_size=tower["image_size"],
+            patch_size=tower["patch_size"],
+            hidden_size=tower["hidden_size"],
+            intermediate_size=tower["intermediate_size"],
+            layers=tower["num_hidden_layers"] - dropped,
+            heads=tower["num_attention_heads"],
+            layer_norm_eps=tower["layer_norm_eps"],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderConfig:
@@ -90,6 +115,36 @@ class DecoderConfig:
         """Width of one attention head."""
         return self.hidden_size // self.heads
 
+    @classmethod
+    def from_qwen2(cls, data: Mapping[str, Any], *, experts: int = 3) -> "DecoderConfig":
+        """Read a Qwen2 configuration, of transformers 4 or 5.
+
+        Raises:
+            KeyError: if a size is missing.
+            ValueError: if it asks for something this decoder does not have.
+        """
+        rope = data.get("rope_parameters") or {}
+        rope_type = {"rope_parameters.rope_type": rope.get("rope_type", "default")}
+        wanted = {
+            "rope_scaling": (None,),
+            "rope_parameters.rope_type": ("default",),
+            "hidden_act": ("silu",),
+            "use_sliding_window": (False,),
+        }
+        refuse_unknown({**data, **rope_type}, wanted)
+        return cls(
+            vocab_size=data["vocab_size"],
+            hidden_size=data["hidden_size"],
+            intermediate_size=data["intermediate_size"],
+            layers=data["num_hidden_layers"],
+            heads=data["num_attention_heads"],
+            kv_heads=data["num_key_value_heads"],
+            experts=experts,
+            rope_theta=rope.get("rope_theta", data.get("rope_theta", 1e6)),
+            rms_norm_eps=data.get("rms_norm_eps", 1e-6),
+            tie_embeddings=data.get("tie_word_embeddings", False),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
@@ -120,40 +175,39 @@ class ModelConfig:
         """Read the ``config.json`` of a released RSUniVLM checkpoint.
 
         Args:
-            data: the parsed file. Where it holds no ``vision_config``, it means the sizes of
-                ``google/siglip-so400m-patch14-384``; ``num_hidden_layers`` there counts the block that is dropped.
+            data: the parsed file. Where it holds no ``vision_config`` of a SigLIP tower, it means the sizes of
+                ``google/siglip-so400m-patch14-384`` (one of another kind is left over from a base class and unused);
+                ``num_hidden_layers`` there counts the block that is dropped.
 
         Raises:
             ValueError: if the file is not of that family, or asks for something the family does not have.
         """
         if data.get("model_type") != "llava_qwen_gmoe":
             raise ValueError(f"model_type is {data.get('model_type')!r}, wanted 'llava_qwen_gmoe'")
-        if data.get("rope_scaling") is not None:
-            raise ValueError(f"rope_scaling {data['rope_scaling']!r} is not part of this family")
-        tower = SO400M | {key: value for key, value in (data.get("vision_config") or {}).items() if key in SO400M}
-        return cls(
-            vision=VisionConfig(
-                image_size=tower["image_size"],
-                patch_size=tower["patch_size"],
-                hidden_size=tower["hidden_size"],
-                intermediate_size=tower["intermediate_size"],
-                layers=tower["num_hidden_layers"] - 1,
-                heads=tower["num_attention_heads"],
-                layer_norm_eps=tower["layer_norm_eps"],
-            ),
-            decoder=DecoderConfig(
-                vocab_size=data["vocab_size"],
-                hidden_size=data["hidden_size"],
-                intermediate_size=data["intermediate_size"],
-                layers=data["num_hidden_layers"],
-                heads=data["num_attention_heads"],
-                kv_heads=data["num_key_value_heads"],
-                rope_theta=data.get("rope_theta", 1e6),
-                rms_norm_eps=data.get("rms_norm_eps", 1e-6),
-                tie_embeddings=data.get("tie_word_embeddings", False),
-            ),
-        )
+        refuse_unknown(data, {"image_aspect_ratio": ("square",), **LLAVA_WANTED})
+        return cls(vision=VisionConfig.from_siglip(tower_of(data), dropped=1), decoder=DecoderConfig.from_qwen2(data))
 
+
+def tower_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the ``vision_config`` of a LLaVA configuration, empty where it is not a SigLIP tower's."""
+    tower = data.get("vision_config") or {}
+    return tower if str(tower.get("model_type", "siglip")).startswith("siglip") else {}
+
+
+def refuse_unknown(data: Mapping[str, Any], wanted: Mapping[str, tuple[Any, ...]], prefix: str = "") -> None:
+    """Refuse a value that is there and not among those wanted."""
+    for key, values in wanted.items():
+        if key in data and data[key] not in values:
+            raise ValueError(f"{prefix}{key} is {data[key]!r}, wanted {' or '.join(map(repr, values))}")
+
+
+LLAVA_WANTED: dict[str, tuple[Any, ...]] = {
+    "mm_projector_type": ("mlp2x_gelu",),
+    "mm_patch_merge_type": ("spatial_unpad",),
+    "mm_use_im_start_end": (False,),
+    "mm_use_im_patch_token": (False,),
+}
+"""Of a LLaVA configuration: what this network's projector and newline vector are."""
 
 SO400M: dict[str, Any] = {
     "image_size": 384,

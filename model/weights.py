@@ -1,46 +1,75 @@
-"""Tensor names: which tensors a model has, and what the released checkpoints call them. No torch here.
+"""Tensor names: which tensors a model has, and what each family's checkpoints call them. No torch here.
 
-Canonical names are those of ``model.vlm.VLM``'s state dict. A released RSUniVLM checkpoint maps onto them by
-`canonical_name`; what it holds beside (the norm after the vision tower, which the network does not use) maps to None.
+Canonical names are those of ``model.vlm.VLM``'s state dict; our own checkpoints hold them as they are. `Layout` says
+what another family's folder calls them.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from model.config import ModelConfig, VisionConfig
 
-_TOWER = "model.vision_tower.vision_tower.vision_model."
-
-_RELEASED = (
-    (r"model\.embed_tokens\.weight", r"decoder.embed_tokens.weight"),
-    (r"model\.image_newline", r"image_newline"),
-    (r"model\.norm\.weight", r"decoder.norm.weight"),
-    (r"lm_head\.weight", r"decoder.lm_head.weight"),
-    (r"model\.layers\.(\d+)\.self_attn\.(.+)", r"decoder.layers.\1.attention.\2"),
-    (r"model\.layers\.(\d+)\.mlp\.(\d+)\.(.+)", r"decoder.layers.\1.experts.\2.\3"),
-    (r"model\.layers\.(\d+)\.((?:input|post_attention)_layernorm\.weight)", r"decoder.layers.\1.\2"),
-    (r"model\.mm_projector\.([02]\..+)", r"projector.\1"),
-    (re.escape(_TOWER) + r"embeddings\.((?:patch|position)_embedding\..+)", r"vision.\1"),
-    (re.escape(_TOWER) + r"encoder\.layers\.(\d+)\.self_attn\.(.+)", r"vision.layers.\1.attention.\2"),
-    (re.escape(_TOWER) + r"encoder\.layers\.(\d+)\.((?:layer_norm|mlp).+)", r"vision.layers.\1.\2"),
-)
-
-_UNUSED = re.compile(re.escape(_TOWER) + r"post_layernorm\.(weight|bias)")
+HEAD = "decoder.lm_head.weight"
+"""The output head, which a tied model may leave out."""
 
 
-def canonical_name(released: str) -> str | None:
-    """Map a released tensor name, or return None for a tensor that the network does not use.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What a checkpoint calls the tensors of a model; None for a part that it does not hold.
 
-    Raises:
-        KeyError: if the name belongs to no released RSUniVLM checkpoint.
+    Attributes:
+        language: before ``embed_tokens``, ``layers`` and ``norm``.
+        head: name of the output head's weight.
+        expert: before the matrices of expert ``{e}`` within its layer; without ``{e}`` all experts read the same MLP.
+        projector: before the weight and bias of its two linears.
+        newline: name of the vector after each image.
+        tower: before the vision tower's ``embeddings`` and ``encoder``.
+        unused: pattern of names that the network has no use for.
     """
-    if _UNUSED.fullmatch(released):
-        return None
-    for pattern, template in _RELEASED:
-        match = re.fullmatch(pattern, released)
-        if match:
-            return match.expand(template)
-    raise KeyError(released)
+
+    language: str | None = None
+    head: str | None = None
+    expert: str = "mlp."
+    projector: tuple[str, str] | None = None
+    newline: str | None = None
+    tower: str | None = None
+    unused: str = r"(?!)"
+
+    def stored_name(self, canonical: str) -> str | None:
+        """Return what the checkpoint calls a tensor, or None if it does not hold it."""
+        part, _, rest = canonical.partition(".")
+        if part == "image_newline":
+            return self.newline
+        if part == "projector":
+            linear, _, leaf = rest.partition(".")
+            return self.projector and self.projector[linear == "2"] + leaf
+        rest = re.sub(r"^(layers\.\d+\.)attention\.", r"\1self_attn.", rest)
+        if part == "vision":
+            return self.tower and self.tower + ("encoder." if rest.startswith("layers.") else "embeddings.") + rest
+        if rest == "lm_head.weight":
+            return self.head
+        expert = re.fullmatch(r"(layers\.\d+\.)experts\.(\d+)\.(.+)", rest)
+        if expert:
+            rest = expert[1] + self.expert.format(e=expert[2]) + expert[3]
+        return None if self.language is None else self.language + rest
+
+    def stored_names(self, config: ModelConfig) -> dict[str, str]:
+        """Return canonical name -> name in the checkpoint, for every tensor that it holds, a tied head's too."""
+        names = {name: self.stored_name(name) for name in (*expected_shapes(config), HEAD)}
+        return {name: stored for name, stored in names.items() if stored is not None}
+
+
+RSUNIVLM = Layout(
+    language="model.",
+    head="lm_head.weight",
+    expert="mlp.{e}.",
+    projector=("model.mm_projector.0.", "model.mm_projector.2."),
+    newline="model.image_newline",
+    tower="model.vision_tower.vision_tower.vision_model.",
+    unused=r"model\.vision_tower\.vision_tower\.vision_model\.post_layernorm\.(weight|bias)",
+)
+"""The released RSUniVLM; the norm after its tower is computed there and not used."""
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -58,7 +87,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "decoder.norm.weight": (width,),
     }
     if not d.tie_embeddings:
-        shapes["decoder.lm_head.weight"] = (d.vocab_size, width)
+        shapes[HEAD] = (d.vocab_size, width)
     for i in range(d.layers):
         layer = f"decoder.layers.{i}."
         shapes[layer + "input_layernorm.weight"] = shapes[layer + "post_attention_layernorm.weight"] = (width,)
@@ -107,22 +136,32 @@ def _conv_norm_shapes(prefix: str, inp: int, out: int) -> dict[str, tuple[int, .
     return {f"{prefix}0.weight": (out, inp, 3, 3), f"{prefix}1.num_batches_tracked": (), **norm}
 
 
-def check_shapes(found: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:
-    """Compare the tensors of a checkpoint, by canonical name, with what the configuration asks for.
+def check_shapes(
+    found: Mapping[str, tuple[int, ...]], config: ModelConfig, names: Mapping[str, str] | None = None
+) -> None:
+    """Compare the tensors of a checkpoint with what the configuration asks for.
 
     A head stored beside a tied embedding is accepted: the flag decides, as it does in the reference loader.
 
+    Args:
+        found: shapes by the checkpoint's own names.
+        config: sizes.
+        names: canonical name -> the checkpoint's, where it holds other names than ours, or not all of them.
+
     Raises:
-        ValueError: naming the first missing, unexpected or misshapen tensor.
+        ValueError: naming the first missing, unexpected or misshapen tensor as the checkpoint calls it.
     """
-    expected = expected_shapes(config)
-    optional = {"decoder.lm_head.weight"} if config.decoder.tie_embeddings else set()
+    shapes = expected_shapes(config)
+    if names is None:
+        names = {name: name for name in (*shapes, HEAD)}
+    expected = {names[name]: shape for name, shape in shapes.items() if name in names}
+    optional = {names.get(HEAD)} if config.decoder.tie_embeddings else set()
     missing = sorted(expected.keys() - found.keys())
     unexpected = sorted(found.keys() - expected.keys() - optional)
-    if missing:
-        raise ValueError(f"{len(missing)} tensors are missing, the first is {missing[0]}")
-    if unexpected:
-        raise ValueError(f"{len(unexpected)} tensors are unexpected, the first is {unexpected[0]}")
+    differing = (("missing", missing), ("unexpected", unexpected))
+    faults = [f"{len(which)} tensors are {what}, the first is {which[0]}" for what, which in differing if which]
+    if faults:
+        raise ValueError("; ".join(faults))
     for name, shape in expected.items():
         if tuple(found[name]) != shape:
             raise ValueError(f"{name} has shape {list(found[name])}, wanted {list(shape)}")

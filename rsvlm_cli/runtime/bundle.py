@@ -146,6 +146,8 @@ class Manifest:
     native: NativeSpec | None = None
     classes: Mapping[str, Any] | None = None
     quality: Mapping[str, Any] | None = None
+    expert_names: tuple[str, ...] | None = None
+    experts_kept: tuple[int, ...] | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     format: int = FORMAT
 

@@ -18,6 +18,7 @@ from rsvlm_cli.runtime.bundle import DECODER, TOKENIZER, VISION, Bundle
 from rsvlm_cli.runtime.constrain import ByteTrie, Constraint, Grammar
 from rsvlm_cli.runtime.decoder import Decoder
 from rsvlm_cli.runtime.embedding import TokenEmbedding
+from rsvlm_cli.runtime.experts import find_expert
 from rsvlm_cli.runtime.features import MARK_GAIN, MARK_TOKENS, ImageFeatures, Key, Spot
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.runtime.reply import Generation, ReplyBuilder
@@ -60,7 +61,7 @@ class Engine:
     def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int | None = None) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
         self.tokens_fed = 0
-        self._device = choose_device(device, in_blocks=self.manifest.quantisation.get("experts", "fp32") != "fp32")
+        self._device = choose_device(device, in_blocks="int" in self.manifest.quantisation.get("experts", ""))
         self._threads = threads or count_cores()
         self._constraints: OrderedDict[Grammar[Any], Constraint[Any]] = OrderedDict()
 
@@ -290,9 +291,8 @@ class Engine:
 
     def _begin(self, keys: Sequence[Key], expert: int, n: int = 1) -> list[Key]:
         """Roll the cache back to what it shares with a prompt, all but its last n tokens; return what is to be fed."""
-        if not 0 <= expert < self.manifest.decoder.experts:
-            raise InputError(f"expert {expert}, {self.manifest.name} has {self.manifest.decoder.experts}")
-        return list(keys[self._decoder.keep_prefix(keys, expert, len(keys) - n) :])
+        row = find_expert(self.manifest, expert)
+        return list(keys[self._decoder.keep_prefix(keys, row, len(keys) - n) :])
 
     def _feed(self, keys: Sequence[Key], features: ImageFeatures, n: int = 1) -> np.ndarray:
         """Feed tokens, image vectors and spots; return the last n logits ``(n, V)``, of tokens with a text."""

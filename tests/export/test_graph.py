@@ -11,6 +11,7 @@ from export.checkpoint import open_checkpoint
 from export.pack import write_graphs
 from export.quantise import ProfileName, make_profile
 from rsvlm_cli.runtime.bundle import DECODER, VISION
+from rsvlm_cli.runtime.int4 import BlockScheme
 from tests.export.conftest import VOCAB_SIZE
 
 MAX_CONTEXT = 64
@@ -72,7 +73,7 @@ def test_node_names_follow_the_law(graphs):
         for node in nodes:
             assert NODE_NAME.fullmatch(node.name), node.name
             assert re.fullmatch(rf"{node.op_type}(_\d+)?", node.name.rpartition("/")[2])
-    quantised = "MatMulNBits" if graphs.layout.embedding.scheme != "float32" else "MatMul"
+    quantised = "MatMulNBits" if isinstance(graphs.layout.embedding.scheme, BlockScheme) else "MatMul"
     assert {f"/decoder/layers.2/attention/q_proj/{quantised}", "/decoder/layers.0/attention/GroupQueryAttention"} <= {
         *names
     }

@@ -5,21 +5,23 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models
 
-from export.pack import find_native, write_bundle
+from export.convert import write_checkpoint
+from export.pack import find_native, open_source, pack, write_bundle
 from export.quantise import ProfileName, make_profile
 from model.checkpoint import load_checkpoint, save_checkpoint
+from model.config import ModelConfig
 from model.vlm import IMAGE_SLOT, expand_image_slots
-from rsvlm_cli.errors import BundleCorrupt, BundleError, OutputExists
+from rsvlm_cli.errors import BundleCorrupt, BundleError, InputError, OutputExists
 from rsvlm_cli.runtime.bundle import read_bundle, verify_bundle
 from rsvlm_cli.runtime.embedding import TokenEmbedding
 from rsvlm_cli.runtime.engine import Engine
 from rsvlm_cli.runtime.features import MARK_GAIN, Spot
 from rsvlm_cli.runtime.int4 import BlockScheme, dequantise_rows, quantise_rows
 from rsvlm_cli.runtime.preprocess import prepare
-from rsvlm_cli.tasks.dialect import NANO, Dialect, PromptKind
+from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, Dialect, Granularity, PromptKind
 from tests.export.conftest import CARD, CONFIG, VOCAB_SIZE, random_model
+from tests.released import DECODER, VISION, write_released
 
 INT8 = make_profile(ProfileName.INT8)
 
@@ -59,7 +61,9 @@ def test_the_manifest_says_what_was_packed(bundle):
     assert set(manifest.files) == {*graphs, "vision.bin", "decoder.bin", "tokenizer.json"}
 
 
-@pytest.mark.parametrize("profile", [make_profile(ProfileName.FP32), INT8], ids=lambda profile: profile.name)
+@pytest.mark.parametrize(
+    "profile", [make_profile(ProfileName.FP32), make_profile(ProfileName.FP16), INT8], ids=lambda profile: profile.name
+)
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_engine_finds_the_token_embedding_where_the_manifest_says(tmp_path, checkpoint_folder, profile, tied):
     config = dataclasses.replace(CONFIG, decoder=dataclasses.replace(CONFIG.decoder, tie_embeddings=tied))
@@ -68,7 +72,9 @@ def test_the_engine_finds_the_token_embedding_where_the_manifest_says(tmp_path, 
     save_checkpoint(model, folder)
     bundle = write_bundle(folder, tmp_path / "bundle", profile).bundle
     table = model.decoder.embed_tokens.weight.detach().numpy()
-    if profile.embedding:
+    if profile.embedding == "float16":
+        table = table.astype(np.float16).astype(np.float32)
+    elif profile.embedding:
         table = dequantise_rows(quantise_rows(table, BlockScheme(bits=8, block=32)))
     ids = np.array([0, VOCAB_SIZE - 1, 7, 7])
     np.testing.assert_array_equal(TokenEmbedding(bundle).rows(ids), table[ids])
@@ -200,11 +206,67 @@ def test_an_interrupted_export_leaves_the_old_bundle_alone(tmp_path, checkpoint_
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
-def test_a_released_checkpoint_becomes_a_bundle_with_its_tokenizer_alone(tmp_path, released_folder):
-    folder = shutil.copytree(released_folder, tmp_path / "released")
-    tokenizer = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
-    tokenizer.add_special_tokens(["<|im_end|>", "<|endoftext|>"])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    manifest = write_bundle(folder, tmp_path / "b", make_profile(ProfileName.INT4)).bundle.manifest
-    assert (manifest.family, manifest.repetition_penalty, manifest.image.tokens) == ("rsunivlm", 1.1, 730)
-    assert manifest.dialect["mask_style"] == "runs"
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    model = random_model(ModelConfig(vision=VISION, decoder=DECODER))
+    return write_released(tmp_path_factory.mktemp("released") / "checkpoint", model)
+
+
+def test_what_a_released_checkpoint_says_of_decoding_is_read_and_not_assumed(tmp_path, released):
+    manifest = write_bundle(released, tmp_path / "a", INT8).bundle.manifest
+    assert (manifest.name, manifest.family, manifest.licence) == ("rsunivlm-1b", "rsunivlm", "Apache-2.0")
+    assert (manifest.repetition_penalty, manifest.max_context, manifest.image.tokens) == (1.1, 8192, 17)
+    assert manifest.stop_tokens == ("<|im_end|>", "<|endoftext|>")
+    assert Dialect.from_json(manifest.dialect) == RSUNIVLM
+
+    folder = shutil.copytree(released, tmp_path / "other")
+    settings = json.loads((folder / "generation_config.json").read_text()) | {"repetition_penalty": 1.25}
+    (folder / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": settings["eos_token_id"][1]}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tokenizer_model_max_length": 600}))
+    card = open_source(folder).card
+    assert (card.repetition_penalty, card.max_context) == (1.25, 600)
+    assert card.stop_tokens == ("<|endoftext|>", "<|im_end|>")  # the chat template's own end is one of them
+    (folder / "generation_config.json").unlink()
+    card = open_source(folder).card
+    assert (card.repetition_penalty, card.stop_tokens) == (1.0, ("<|im_end|>",))
+
+
+def test_a_bundle_of_some_tasks_has_their_experts_alone_and_refuses_the_others(tmp_path, released):
+    granularities = (Granularity.PIXEL, Granularity.IMAGE)
+    whole = pack(open_source(released), tmp_path / "whole", make_profile(ProfileName.FP32)).bundle
+    some = pack(
+        open_source(released, name="some", granularities=granularities),
+        tmp_path / "some",
+        make_profile(ProfileName.FP32),
+    ).bundle
+    assert (some.manifest.decoder.experts, some.manifest.experts_kept) == (2, (0, 2))
+    one = 2 * 3 * 96 * 64 * 4  # bytes of an expert: layers, matrices, widths
+    assert whole.manifest.files["decoder.bin"].size - some.manifest.files["decoder.bin"].size >= one
+
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    engines = [Engine(bundle, device="cpu", threads=1) for bundle in (whole, some)]
+    features = [engine.encode_images([picture]) for engine in engines]
+    prompt = RSUNIVLM.prompt(PromptKind.SEGMENT, label="water")
+    for expert in (0, 2):
+        replies = [
+            engine.generate(feature, prompt, expert, max_new_tokens=12).token_ids
+            for engine, feature in zip(engines, features, strict=True)
+        ]
+        assert replies[0] == replies[1]
+    with pytest.raises(BundleError, match=r"some: made for image and pixel tasks alone, and this is .* region kind"):
+        engines[1].generate(features[1], prompt, 1, max_new_tokens=1)
+    with pytest.raises(InputError, match="expert 3"):
+        engines[1].generate(features[1], prompt, 3, max_new_tokens=1)
+
+
+def test_a_checkpoint_of_another_family_becomes_one_of_ours_value_by_value(tmp_path, released):
+    source = open_source(released)
+    write_checkpoint(source, tmp_path / "start")
+    again = load_checkpoint(tmp_path / "start")
+    assert again.config == source.checkpoint.config
+    for name, tensor in again.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), source.checkpoint.read(name))
+    assert open_source(tmp_path / "start").card == source.card
+    with pytest.raises(OutputExists, match="never replaced"):
+        write_checkpoint(source, tmp_path / "start")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -8,6 +9,8 @@ from model.checkpoint import save_checkpoint
 from model.config import DecoderConfig, ModelConfig, VisionConfig
 from rsvlm_cli.errors import InputError
 from tests.export.conftest import random_model
+from tests.released import DECODER, write_expected, write_released
+from tests.released import VISION as RELEASED_VISION
 
 PATCHES = VisionConfig(image_size=30, patch_size=7, hidden_size=40, intermediate_size=64, layers=2, heads=4)
 
@@ -104,3 +107,33 @@ def test_unreadable_answers_are_an_input_error(recorded, capsys):
         parity.check_parity(folder, folder / "expected.json")
     assert parity.main([str(folder), "--expected", str(folder / "expected.json")]) == 3
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("tie", [False, True], ids=["own head", "tied"])
+def test_a_released_folder_of_other_sizes_is_proven_case_by_case(tmp_path, capsys, tie):
+    decoder = dataclasses.replace(DECODER, tie_embeddings=tie)  # six heads share three key-value heads
+    model = random_model(ModelConfig(vision=RELEASED_VISION, decoder=decoder))
+    folder = write_released(tmp_path / "released", model)
+    expected = write_expected(folder, model, [[(50, 91)], [(120, 64), (33, 200)]], n_greedy=20)
+    for name in ("tokenizer.json", "generation_config.json"):
+        (folder / name).unlink()
+    assert parity.main([str(folder), "--expected", str(expected)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[:2] for row in rows[:: len(rows) // 6]] == [[case, e] for case in "01" for e in "012"]
+    runtimes = {" ".join(row[2:4]) for row in rows}
+    assert {"torch fp32", "onnx fp32", "onnx int8", "onnx int4"} <= runtimes
+    for row in rows:
+        if row[3] == "fp32":
+            assert float(row[5]) < 1e-4
+            assert row[6:] == ["20/20", "same"]
+
+
+def test_a_case_of_words_alone_is_answered_too(recorded):
+    folder, data = recorded
+    case = data["cases"][0]
+    case |= {"images": [], "input_ids": [token for token in case["input_ids"] if token >= 0]}
+    (folder / "expected.json").write_text(json.dumps(data))
+    rows, _ = parity.check_parity(folder, folder / "expected.json")
+    torch_rows, onnx_rows = ([row for row in rows if row.runtime == f"{kind} fp32"] for kind in ("torch", "onnx"))
+    for ours, theirs in zip(torch_rows, onnx_rows, strict=True):
+        assert ours.absolute == pytest.approx(theirs.absolute, rel=1e-3)

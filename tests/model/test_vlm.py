@@ -13,7 +13,7 @@ from model.config import DecoderConfig, ModelConfig, VisionConfig
 from model.decoder import Decoder, KVCache
 from model.vision import VisionTower
 from model.vlm import VLM, expand_image_slots
-from model.weights import canonical_name, check_shapes, expected_shapes
+from model.weights import RSUNIVLM, Layout, check_shapes, expected_shapes
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "rsunivlm-tiny"
 CASES = json.loads((FIXTURE / "expected.json").read_text())["cases"]
@@ -101,12 +101,8 @@ def test_vision_tower_equals_transformers_siglip_before_its_last_block() -> None
     randomise(theirs)
     ours = VisionTower(config).eval()
     prefix = "model.vision_tower.vision_tower.vision_model."
-    state = {}
-    for key, tensor in theirs.state_dict().items():
-        name = None if "layers.2." in key else canonical_name(prefix + key.removeprefix("vision_model."))
-        if name is not None:
-            state[name.removeprefix("vision.")] = tensor
-    ours.load_state_dict(state)
+    stored = {prefix + key.removeprefix("vision_model."): tensor for key, tensor in theirs.state_dict().items()}
+    ours.load_state_dict({n: stored[RSUNIVLM.stored_name(f"vision.{n}")] for n in ours.state_dict()})
     pixels = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         expected = theirs(pixels, output_hidden_states=True).hidden_states[-2]
@@ -131,11 +127,8 @@ def test_decoder_with_three_equal_experts_equals_transformers_qwen2() -> None:
     ).eval()
     randomise(theirs)
     ours = Decoder(config).eval()
-    state = {}
-    for key, tensor in theirs.state_dict().items():
-        for e in range(3) if ".mlp." in key else [0]:
-            state[canonical_name(key.replace(".mlp.", f".mlp.{e}.")).removeprefix("decoder.")] = tensor
-    ours.load_state_dict(state)
+    dense, stored = Layout(language="model.", head="lm_head.weight"), theirs.state_dict()
+    ours.load_state_dict({n: stored[dense.stored_name(f"decoder.{n}")] for n in ours.state_dict()})
     ids = torch.randint(0, 97, (3, 21))
     with torch.no_grad():
         logits = ours.lm_head(ours(ours.embed_tokens(ids), torch.tensor([0, 1, 2])))
