@@ -23,6 +23,7 @@ from rsvlm_cli.commands import (
     detect_change,
     doctor,
     eval,
+    export,
     ground,
     info,
     models,
@@ -159,6 +160,7 @@ for module in (
     demo,
     schema,
     eval,
+    export,
 ):
     name = module.__name__.rpartition(".")[2]
     epilog = "\n\n".join(("Examples:", *module.EXAMPLES))
