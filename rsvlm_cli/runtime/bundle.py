@@ -258,13 +258,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> Bundle:
     """Write ``rsvlm.json`` for the files that lie in a folder, sizes and hashes taken from them.
 
     Args:
-        folder: holds the graphs, their weights and the tokenizer, and nothing else.
+        folder: holds the graphs, their weights and the tokenizer, and nothing else but hidden files.
         manifest: ``files`` is replaced.
 
     Returns:
         The bundle, read back and checked.
     """
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    visible = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    paths = sorted(path for path in visible if path.name != MANIFEST)
     files = {_plain_name(path.name): FileEntry(size=path.stat().st_size, sha256=_sha256(path)) for path in paths}
     text = json.dumps(replace(manifest, files=files).to_json(), ensure_ascii=False, indent=2) + "\n"
     beside = folder / f".{MANIFEST}.part"

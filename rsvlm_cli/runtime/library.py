@@ -22,7 +22,8 @@ from rsvlm_cli.errors import BundleCorrupt, BundleError, BundleNotFound, OutputE
 from rsvlm_cli.runtime.bundle import MANIFEST, Bundle, Manifest, bundle_homes, read_bundle, verify_bundle
 
 SUFFIX = ".rsvlm"
-ACCEPTED = "accepted.json"
+ACCEPTED = ".accepted.json"
+"""Hidden, so that it is none of the files that a manifest written anew would name."""
 SEAL_BYTES = 64
 NO_SEAL = b"0" * SEAL_BYTES
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -37,7 +38,7 @@ class Acceptance:
         licence, data: as the manifest said them.
         how: ``--accept-licence`` or ``terminal``.
         at: UTC, ISO 8601.
-        manifest_sha256: of the model that was meant.
+        manifest_sha256: of the model as it was then.
     """
 
     licence: str
@@ -220,10 +221,11 @@ def record_acceptance(bundle: Bundle, how: str) -> Acceptance:
 
 
 def read_acceptance(bundle: Bundle) -> dict[str, Any] | None:
-    """Return what was agreed to for this very model, or None."""
+    """Return what was agreed to, or None where nothing was, or a model has other terms now."""
     path = bundle.path / ACCEPTED
     try:
         accepted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return accepted if isinstance(accepted, dict) and accepted.get("manifest_sha256") == bundle.sha256 else None
+    terms = {"licence": bundle.manifest.licence, "data": list(bundle.manifest.data)}
+    return accepted if isinstance(accepted, dict) and terms.items() <= accepted.items() else None

@@ -1,11 +1,12 @@
 import json
 import zipfile
+from dataclasses import replace
 
 import pytest
 
 from rsvlm_cli.errors import BundleCorrupt, BundleError, BundleNotFound, OutputExists
 from rsvlm_cli.runtime import bundle as bundle_module
-from rsvlm_cli.runtime.bundle import read_bundle
+from rsvlm_cli.runtime.bundle import read_bundle, write_manifest
 from rsvlm_cli.runtime.library import (
     install_bundle,
     install_bundle_file,
@@ -146,8 +147,11 @@ def test_what_was_accepted_is_kept_beside_the_model_it_was_said_of(bundle, home)
     record_acceptance(installed, "--accept-licence")
     accepted = read_acceptance(read_bundle(installed.path))
     assert (accepted["licence"], accepted["how"]) == ("CC0-1.0", "--accept-licence")
-    (installed.path / "rsvlm.json").write_text((installed.path / "rsvlm.json").read_text() + "\n")
-    assert read_acceptance(read_bundle(installed.path)) is None  # another manifest, other terms
+    scored = write_manifest(installed.path, replace(installed.manifest, quality={"not_learnt": []}))
+    assert read_acceptance(scored) == accepted
+    assert ".accepted.json" not in scored.manifest.files
+    other = write_manifest(installed.path, replace(scored.manifest, licence="research alone"))
+    assert read_acceptance(other) is None
 
 
 def test_an_imported_model_is_removed_and_the_installations_own_is_not(bundle, home):
