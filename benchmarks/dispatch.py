@@ -39,7 +39,8 @@ class LayerStack:
     def weights(self, graph: GraphBuilder, name: str, shape: tuple[int, ...], columns: int) -> list[str]:
         """Draw a packed weight; integers of any value are as good as a model's for timing."""
         blocks = self.scheme.n_blocks(columns)
-        packed = self.rng.integers(0, 256, (*shape, blocks * self.scheme.block_bytes), np.uint8)
+        of_row = (blocks * self.scheme.block_bytes,) if len(shape) > 1 else (blocks, self.scheme.block_bytes)
+        packed = self.rng.integers(0, 256, (*shape, *of_row), np.uint8)
         scales = (self.rng.random((*shape, blocks), np.float32) + 0.5) * columns**-0.5 / 8
         return [graph.weight(name, packed), graph.weight(f"{name}.scales", scales)]
 

@@ -9,7 +9,10 @@ from onnx import TensorProto
 from export.builder import ExternalData, GraphBuilder
 from export.dispatch import EXPERT, to_native, write_router
 from export.dispatch import write_experts as write_stock_experts
+from export.layers import LayerWriter
+from export.quantise import ErrorLog
 from rsvlm_cli.runtime.dispatch import DOMAIN, VERSION, PackedExperts
+from rsvlm_cli.runtime.int4 import QuantisedRows
 from rsvlm_cli.runtime.ops import native_library
 
 
@@ -27,6 +30,19 @@ def write_experts(folder: Path, weights: PackedExperts) -> tuple[Path, Path]:
         graph.save(folder / "stock.onnx")
         graph.save(folder / "native.onnx", to_native(graph.nodes, graph.outputs), {DOMAIN: VERSION})
     return folder / "stock.onnx", folder / "native.onnx"
+
+
+def write_linear(folder: Path, rows: QuantisedRows, bias: np.ndarray) -> Path:
+    """Write the native graph ``x (T, K) -> y`` of one linear layer, made from the stock one."""
+    with (folder / "weights.bin").open("wb") as file:
+        graph = GraphBuilder("layer", ExternalData(file, "weights.bin"))
+        x = graph.input("x", TensorProto.FLOAT, ["T", rows.n_columns])
+        stored = [graph.weight("weight", rows.packed), graph.weight("scales", rows.scales)]
+        writer = LayerWriter(graph, None, ErrorLog())
+        y = writer.matmul_blocks("linear", x, rows, stored, graph.weight("bias", bias))
+        graph.node("Identity", "layer", [y], [graph.output("y", TensorProto.FLOAT, ["T", len(bias)])])
+        graph.save(folder / "native.onnx", to_native(graph.nodes, graph.outputs), {DOMAIN: VERSION})
+    return folder / "native.onnx"
 
 
 def open_graph(path: Path, threads: int = 1) -> ort.InferenceSession:

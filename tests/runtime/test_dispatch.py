@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from model.dispatch import expert_mlp, run_eager
-from rsvlm_cli.runtime.dispatch import pack_experts, round_activations, run_experts
-from rsvlm_cli.runtime.int4 import BlockScheme
+from rsvlm_cli.runtime.dispatch import multiply, pack_experts, round_activations, run_experts
+from rsvlm_cli.runtime.int4 import BlockScheme, quantise_rows
 from rsvlm_cli.runtime.native.build import CompileError, find_compiler
 from rsvlm_cli.runtime.ops import build_native
-from tests.dispatch_graphs import open_graph, random_experts, write_experts
+from tests.dispatch_graphs import open_graph, random_experts, write_experts, write_linear
 
 EXPERTS = 4
 SCHEMES = [BlockScheme(bits=bits, block=block) for bits, block in itertools.product((4, 8), (16, 32, 64, 128))]
@@ -108,6 +108,20 @@ def test_native_kernels_compute_the_contract_with_rounded_activations(tmp_path, 
             # Sums in another order now and then tip a value of the inner layer to the next of its 255 levels.
             assert relative(y, run_experts(x, expert, weights)) < 1e-3
             assert relative(y, run_experts(x, expert, weights, rounded=False)) < 0.025
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(37, 100), (1, 16), (160, 384)])
+def test_native_linear_layers_compute_the_contract(tmp_path, kernels, scheme, n_rows, n_columns):
+    rng = np.random.default_rng(0)
+    rows = quantise_rows(rng.standard_normal((n_rows, n_columns)).astype(np.float32), scheme)
+    bias = rng.standard_normal(n_rows).astype(np.float32)
+    session = open_graph(write_linear(tmp_path, rows, bias), threads=2)
+    for n_tokens in (1, 3, 4, 17, 100):
+        x = rng.standard_normal((n_tokens, n_columns)).astype(np.float32)
+        y = session.run(None, {"x": x})[0]
+        np.testing.assert_allclose(y, multiply(x, rows, bias), atol=1e-5 * n_columns)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)

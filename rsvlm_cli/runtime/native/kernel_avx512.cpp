@@ -11,7 +11,7 @@
 namespace {
 
 constexpr int kTile = 12;       // tokens of a tile: 24 sums and what they are made of fill the 32 registers
-constexpr int kAhead = 2048;    // bytes that are asked for before they are needed
+constexpr int kAhead = 1024;    // bytes that are asked for before they are needed
 
 template <int kBits>
 inline __m512i low_part(__m512i packed) {
@@ -93,7 +93,7 @@ inline void rows_times(const Matrix& weight, const int64_t* rows, const Activati
 
 template <int kBits, int kBlock, int kCount>
 inline void few_tokens(const Matrix& weight, const int64_t* rows, const Activations& a, int m, float* out) {
-  constexpr int kTogether = 2;
+  constexpr int kTogether = kCount == 1 ? 1 : 2;
   __m512 sums[kCount][kRows];
   for (int r = 0; r < kRows; r += kTogether) {
     __m512 part[kCount][kRows];
