@@ -79,7 +79,7 @@ def draw_scenes(folder: Path, n_scenes: int, side_px: int, seed: int) -> Iterato
     """Draw the scenes that are not there yet; yield each with how many things of each class it holds."""
     folder.mkdir(parents=True, exist_ok=True)
     for k, counts in enumerate(plan_counts(n_scenes, seed)):
-        path = folder / f"{side_px}-{seed}-{k:03d}.tif"
+        path = folder / f"{side_px}-{seed}-{k:02d}of{n_scenes}.tif"
         listed = path.with_name(f"{path.stem}_objects.json")
         if not listed.exists():
             write_scene(path, SceneRecipe(width_px=side_px, height_px=side_px, counts=counts, seed=1000 * seed + k))
@@ -112,7 +112,7 @@ def ask_scene(path: Path, truth: dict[str, int], mode: str, settings: Settings) 
 
 def run(folder: Path, model: str, n_scenes: int, side_px: int, seed: int, threads: int | None) -> list[Asked]:
     """Ask every scene in every mode, or read what an earlier run with the same model was answered."""
-    kept = folder / f"answers-{read_bundle(find_bundle(model)).sha256[:12]}-{side_px}-{seed}.jsonl"
+    kept = folder / f"answers-{read_bundle(find_bundle(model)).sha256[:12]}-{side_px}-{seed}-{n_scenes}.jsonl"
     rows = [Asked(**json.loads(line)) for line in kept.read_text("utf-8").splitlines()] if kept.exists() else []
     done = {(row.scene, row.mode) for row in rows}
     wanted = set()

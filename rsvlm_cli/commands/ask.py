@@ -1,5 +1,6 @@
 """``rsvlm ask``: questions about rasters."""
 
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,8 @@ from rsvlm_cli.options import MODEL, InputOptions, ModelOptions, OutputOptions, 
 
 if TYPE_CHECKING:
     from rsvlm_cli.scene import Settings
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = (
     'rsvlm ask scene.tif "Is there water?"',
@@ -77,7 +80,10 @@ def ask(
 
     def work(raster: str) -> Report:
         report = with_progress(lambda progress: pipeline.ask([raster, *pair], questions, settings, progress))
-        answers.extend(result.text for result in report.results if isinstance(result, Answer))
+        found = [result for result in report.results if isinstance(result, Answer)]
+        answers.extend(result.text for result in found)
+        for cost in (result.cost for result in found if result.cost and result.cost.windows > 1):
+            logger.info("looked at %d windows: %d tokens, %.1f s", cost.windows, cost.tokens, cost.seconds)
         return report
 
     deliver(work, rasters, out.targets(read))

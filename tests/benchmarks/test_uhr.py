@@ -79,7 +79,7 @@ def test_a_run_that_is_cut_goes_on_where_it_stopped(tmp_path):
     whole = run(tmp_path, "nano", 2, 1024, seed=3, threads=1)
     (kept,) = tmp_path.glob("answers-*.jsonl")
     lines = kept.read_text().splitlines()
-    first_scene = [line for line in lines if '-000"' in line]
+    first_scene = [line for line in lines if '-00of2"' in line]
     kept.write_text("\n".join(first_scene) + "\n")
     again = run(tmp_path, "nano", 2, 1024, seed=3, threads=1)
     assert [replace(row, seconds=0) for row in again] == [replace(row, seconds=0) for row in whole]

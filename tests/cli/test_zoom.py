@@ -356,7 +356,9 @@ def test_every_hop_is_in_the_report_with_its_place_and_drawn(run, seer, here):
 
 def test_stdout_carries_the_answer_alone(run, seer, here):
     draw(here, (150, 40))
-    assert run("ask", "port.tif", SHIP, SHIPS, "--zoom", "auto").stdout == "yes\n1\n"
+    said = run("-v", "ask", "port.tif", SHIP, SHIPS, "--zoom", "auto")
+    assert said.stdout == "yes\n1\n"
+    assert "note: looked at 85 windows: 8500 tokens" in said.stderr
     done = run("ask", "port.tif", SHIP, "--zoom", "auto", "--out", "hops.geojson")
     assert done.stdout == "yes\n"
     properties = [feature["properties"] for feature in json.loads((here / "hops.geojson").read_text())["features"]]
