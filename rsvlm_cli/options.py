@@ -242,6 +242,15 @@ class OutputOptions:
             rich_help_panel=OUTPUT,
         ),
     ] = None
+    stac: Annotated[
+        Path | None,
+        typer.Option(
+            "--stac",
+            metavar="FILE",
+            help="Write a STAC item of the result and its files, JSON.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
     show: Annotated[
         bool, typer.Option("--show", help="Draw the result in the terminal (on stderr).", rich_help_panel=OUTPUT)
     ] = False

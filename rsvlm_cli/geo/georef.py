@@ -6,7 +6,6 @@ Axes: N points, last axis ``x, y``. Frames as in `rsvlm_cli.results`: ``px``, ``
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Protocol, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from rasterio.transform import Affine
 from rasterio.warp import transform as warp_points
 
 from rsvlm_cli.errors import InputError, NotGeoreferenced
+from rsvlm_cli.geo.antimeridian import cut_polygon
 from rsvlm_cli.geo.gdal import gdal_session
 from rsvlm_cli.results import Affine6, BoxPx
 
@@ -131,11 +131,16 @@ class Georeference:
         for ring in rings[1:]:
             ring[:, 0] += 360 * np.round((rings[0][:, 0].mean() - ring[:, 0].mean()) / 360)
         west, east = rings[0][:, 0].min(), rings[0][:, 0].max()
-        polygons = []
+        polygons, rest = [], [rings]
         for turn in range(int(np.floor((west + 180) / 360)), int(np.ceil((east + 180) / 360))):
-            cut = [_clip_lon(ring, 360 * turn - 180, 360 * turn + 180) - [360 * turn, 0] for ring in rings]
-            polygons.append([orient_ring(ring, hole=k > 0) for k, ring in enumerate(cut) if len(ring) >= 4])
-        return [polygon for polygon in polygons if polygon]
+            cut = [cut_polygon(polygon, 360 * turn + 180) for polygon in rest]
+            rest = [polygon for _, beyond in cut for polygon in beyond]
+            polygons += [
+                [orient_ring(ring - [360 * turn, 0], hole=k > 0) for k, ring in enumerate(polygon)]
+                for within, _ in cut
+                for polygon in within
+            ]
+        return polygons
 
     def box_lonlat(self, box_px: BoxPx) -> list[Polygon]:
         """Convert a pixel box by all four corners; as `polygon_lonlat`."""
@@ -262,19 +267,3 @@ def _shoelace(ring: Points) -> float:
     """Return the signed area of a closed ring, positive anticlockwise."""
     x, y = (ring - ring[0]).T
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
-
-
-def _clip_lon(ring: Points, west: float, east: float) -> Points:
-    """Keep the part of a closed ring between two meridians (Sutherland and Hodgman)."""
-    for bound, sign in ((west, 1.0), (east, -1.0)):
-        kept: list[np.ndarray] = []
-        for here, there in pairwise(ring):
-            inside, next_inside = sign * (here[0] - bound) >= 0, sign * (there[0] - bound) >= 0
-            if inside:
-                kept.append(here)
-            if inside != next_inside:
-                kept.append(here + (there - here) * (bound - here[0]) / (there[0] - here[0]))
-        if len(kept) < 3:
-            return np.empty((0, 2))
-        ring = close_ring(np.array(kept))
-    return ring

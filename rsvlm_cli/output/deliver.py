@@ -21,6 +21,7 @@ from rsvlm_cli.output.geojson import require_lonlat, to_geojson
 from rsvlm_cli.output.geopackage import write_geopackage
 from rsvlm_cli.output.overlay import MAX_SIDE_PX, Picture, draw_overlay, draw_small, half_blocks, label_colours
 from rsvlm_cli.output.page import MAX_PAGE_SIDE_PX, build_page
+from rsvlm_cli.output.stac import build_item
 from rsvlm_cli.output.style import style_qml
 from rsvlm_cli.output.text import report_to_text
 from rsvlm_cli.results import Mask, Report
@@ -42,6 +43,7 @@ class Targets:
         out: a file, its form told by its suffix; ``{stem}`` stands for each raster's name.
         preview: a PNG of the result over the image, or None.
         report: an HTML page of the result, or None.
+        stac: a STAC item of the result and its files, or None.
         show: whether to draw it on the terminal.
         overwrite: whether files are replaced.
         bands, stretch: how pictures are read for drawing, as the model's were.
@@ -53,6 +55,7 @@ class Targets:
     out: Path | None = None
     preview: Path | None = None
     report: Path | None = None
+    stac: Path | None = None
     show: bool = False
     overwrite: bool = False
     bands: str | None = None
@@ -62,14 +65,15 @@ class Targets:
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files to write."""
-        return tuple(path for path in (self.out, self.preview, self.report) if path is not None)
+        return tuple(path for path in (self.out, self.preview, self.report, self.stac) if path is not None)
 
     def of(self, raster: str) -> "Targets":
         """Return the targets of one raster, ``{stem}`` filled in."""
-        out, preview, report = (
-            path and Path(str(path).replace(STEM, Path(raster).stem)) for path in (self.out, self.preview, self.report)
+        out, preview, report, stac = (
+            path and Path(str(path).replace(STEM, Path(raster).stem))
+            for path in (self.out, self.preview, self.report, self.stac)
         )
-        return replace(self, out=out, preview=preview, report=report)
+        return replace(self, out=out, preview=preview, report=report, stac=stac)
 
     def check(self, rasters: Sequence[str], *, masks: bool) -> None:
         """Refuse what cannot be written before any work is done; ``masks`` says whether the task makes one.
@@ -91,6 +95,8 @@ class Targets:
             raise UsageError(f"--preview {self.preview}: wanted a name that ends with .png")
         if self.report is not None and self.report.suffix.lower() != ".html":
             raise UsageError(f"--report {self.report}: wanted a name that ends with .html")
+        if self.stac is not None and (self.stac.suffix.lower() != ".json" or self.stac == self.out):
+            raise UsageError(f"--stac {self.stac}: wanted a name of its own that ends with .json")
         shared = [path for path in self.paths if STEM not in str(path) and path.suffix != ".jsonl"]
         if len(rasters) > 1 and shared:
             raise UsageError(
@@ -155,6 +161,10 @@ def write_files(report: Report, targets: Targets) -> None:
     for path in (targets.preview, targets.report):
         if path is not None:
             write_file(path, report, targets)
+    if targets.stac is not None:
+        files = [path for path in targets.paths if path != targets.stac and path.suffix != ".jsonl"]
+        item = build_item(targets.stac, report, files, targets.command)
+        write_text(targets.stac, dump(item, indent=1) + "\n", overwrite=targets.overwrite)
     if targets.show:
         _show(report, targets)
 
