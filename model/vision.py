@@ -34,10 +34,18 @@ class VisionTower(nn.Module):
             ``(N, P, C)``, row by row from the upper left.
         """
         grid = self.stem(pixel_values) if self.config.stem_channels else self.patch_embedding(pixel_values)
-        x = grid.flatten(2).transpose(1, 2) + self.position_embedding.weight
+        x = grid.flatten(2).transpose(1, 2) + self._positions(grid.shape[-1])
         for layer in self.layers:
             x = layer(x)
         return x
+
+    def _positions(self, side: int) -> Tensor:
+        """Return the position embeddings for ``side`` tokens a side, ``(side**2, C)``; training may look at less."""
+        own, weight = self.config.grid, self.position_embedding.weight
+        if side == own:
+            return weight
+        plane = weight.T.reshape(1, -1, own, own)
+        return F.interpolate(plane, size=(side, side), mode="bilinear", antialias=True)[0].flatten(1).T
 
 
 class ConvStem(nn.Module):

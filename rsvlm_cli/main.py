@@ -29,6 +29,8 @@ from rsvlm_cli.commands import (
     models,
     schema,
     segment,
+    train,
+    tune,
 )
 from rsvlm_cli.errors import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, RsvlmError
 from rsvlm_cli.options import with_shared_options
@@ -161,6 +163,8 @@ for module in (
     schema,
     eval,
     export,
+    train,
+    tune,
 ):
     name = module.__name__.rpartition(".")[2]
     epilog = "\n\n".join(("Examples:", *module.EXAMPLES))

@@ -48,7 +48,8 @@ def test_every_command_of_the_readme_runs(shell):
 
 def test_the_readme_shows_every_command():
     listed = {path.stem.replace("_", "-") for path in (ROOT / "rsvlm_cli" / "commands").glob("[a-z]*.py")}
-    shown = {word for line in COMMANDS for word in re.findall(r"\brsvlm ([a-z-]+)", line)}
+    # Those of the workshop are named in the text: what they need does not lie in a reader's folder.
+    shown = set(re.findall(r"\brsvlm ([a-z-]+)", README))
     assert listed - shown == {"demo"}  # which `make demo` runs
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from train.config import Recipe
+from train.config import Family, LabelSets, Recipe
 from train.data.convert import SOURCES
 from train.data.mixture import Corpus
 from train.data.records import read_set_facts
@@ -18,6 +18,9 @@ RESEARCH_LICENCE = (
     "Apache-2.0 as far as the weights are ours to give; trained in part on research-only sets, "
     "whose terms bind their use"
 )
+
+STOP_TOKENS: dict[Family, list[str]] = {"nano": [STOP], "rsunivlm": [STOP, "<|endoftext|>"]}
+MAX_CONTEXT: dict[Family, int] = {"nano": 2048, "rsunivlm": 8192}
 
 MADE_HERE = {
     "scenes": "drawn by this project (train/data/scenes)",
@@ -31,14 +34,16 @@ def make_card(recipe: Recipe, corpus: Corpus, version: str) -> dict[str, Any]:
     research = any(entry["terms"] == "research only" for entry in data)
     return {
         "name": recipe.name,
-        "family": recipe.name,
+        "family": recipe.family,
         "version": version,
         "licence": RESEARCH_LICENCE if research else OPEN_LICENCE,
-        "stop_tokens": [STOP],
+        "stop_tokens": STOP_TOKENS[recipe.family],
         "languages": ["en"],
-        "max_context": 2048,
+        "max_context": MAX_CONTEXT[recipe.family],
         "data": data,
-        "classes": {
+        "classes": None
+        if recipe.labels == LabelSets()
+        else {
             "scene": list(recipe.labels.scenes),
             "objects": _object_classes(corpus, recipe.labels.objects),
             "masks": [label for label in recipe.labels.masks if label in STUFF],
@@ -46,6 +51,8 @@ def make_card(recipe: Recipe, corpus: Corpus, version: str) -> dict[str, Any]:
         },
     }
 
+
+UNKNOWN = dict.fromkeys(("licence", "terms", "teaches"), "not stated")
 
 STUFF = ("building", "forest", "road", "unpaved land", "vegetation", "water")
 """Mask classes that `segment` offers by itself; the rest are objects, better found as boxes."""
@@ -60,7 +67,7 @@ def _data_entry(name: str, n_records: int, folder: Path) -> dict[str, Any]:
             "used_for": "all tasks",
             "records": n_records,
         }
-    facts = read_set_facts(folder) or SOURCES[name].describe()
+    facts = read_set_facts(folder) or (SOURCES[name].describe() if name in SOURCES else UNKNOWN)
     return {
         "name": name,
         "licence": facts["licence"],

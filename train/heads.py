@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from train.config import LabelSets
 from train.data.collate import IGNORE, DenseTargets
 
+CENTRE = 0.999
+"""Height of a target from which a cell is the centre of something."""
+
 
 class TowerHeads(nn.Module):
     """Linear readers of the tower's tokens; each token speaks for 2 x 2 cells."""
@@ -28,7 +31,9 @@ class TowerHeads(nn.Module):
         nn.init.constant_(self.centres.bias, -4.0)
 
     def forward(self, tokens: Tensor, targets: DenseTargets) -> dict[str, Tensor]:
-        """Return each head's loss, a scalar; a head without targets in this batch is left out.
+        """Return the sum of each head's losses; `counts` says what of.
+
+        Every head takes part in every call, if only with an empty sum: processes that share it must stay in step.
 
         Args:
             tokens: the tower's output, ``(N, P, C)``.
@@ -36,46 +41,51 @@ class TowerHeads(nn.Module):
         """
         x = self.norm(tokens.float())
         first = x[targets.images_of]
-        losses: dict[str, Tensor] = {}
-        if (targets.scene != IGNORE).any():
-            losses["scene"] = F.cross_entropy(
-                self.scene(first.mean(1)), targets.scene, ignore_index=IGNORE, label_smoothing=0.05
-            )
-        known = targets.coverage.isfinite()
-        if known.any():
-            logits = to_cells(self.coverage(first))
-            losses["coverage"] = F.binary_cross_entropy_with_logits(logits[known], targets.coverage[known])
-        known = targets.centres.isfinite()
-        if known.any():
-            losses["centres"] = focal_loss(to_cells(self.centres(first))[known], targets.centres[known])
-        if len(targets.boxes):
-            view, row, column = targets.boxes[:, :3].long().unbind(1)
-            losses["boxes"] = F.smooth_l1_loss(to_cells(self.boxes(first))[view, :, row, column], targets.boxes[:, 3:])
-        if len(targets.pairs):
-            after = x[targets.images_of[targets.pairs] + 1]
-            before = first[targets.pairs]
-            logits = to_cells(self.change(torch.cat([before, after, after - before], -1)))[:, 0]
-            known = targets.change.isfinite()
-            if known.any():
-                losses["change"] = F.binary_cross_entropy_with_logits(logits[known], targets.change[known])
-        return losses
+        after, before = x[targets.images_of[targets.pairs] + 1], first[targets.pairs]
+        view, row, column = targets.boxes[:, :3].long().unbind(1)
+        covered, centred, changed = (t.isfinite() for t in (targets.coverage, targets.centres, targets.change))
+        seen = to_cells(self.boxes(first))[view, :, row, column]
+        change = to_cells(self.change(torch.cat([before, after, after - before], -1)))[:, 0]
+        scene = F.cross_entropy(
+            self.scene(first.mean(1)), targets.scene, ignore_index=IGNORE, label_smoothing=0.05, reduction="sum"
+        )
+        return {
+            "scene": scene,
+            "coverage": F.binary_cross_entropy_with_logits(
+                to_cells(self.coverage(first))[covered], targets.coverage[covered], reduction="sum"
+            ),
+            "centres": focal_loss(to_cells(self.centres(first))[centred], targets.centres[centred]),
+            "boxes": F.smooth_l1_loss(seen, targets.boxes[:, 3:], reduction="sum"),
+            "change": F.binary_cross_entropy_with_logits(change[changed], targets.change[changed], reduction="sum"),
+        }
+
+    @staticmethod
+    def counts(targets: DenseTargets) -> dict[str, int]:
+        """Return how many targets each head has; of centres, how many there are."""
+        return {
+            "scene": int((targets.scene != IGNORE).sum()),
+            "coverage": int(targets.coverage.isfinite().sum()),
+            "centres": int((targets.centres >= CENTRE).sum()),
+            "boxes": targets.boxes[:, 3:].numel(),
+            "change": int(targets.change.isfinite().sum()),
+        }
 
 
 def to_cells(x: Tensor) -> Tensor:
     """Spread ``(V, P, 4 L)`` over cells: ``(V, L, G, G)``; a token's four values are its 2 x 2 cells, row by row."""
-    v, p, _ = x.shape
+    v, p, width = x.shape
     g = round(p**0.5)
-    x = x.view(v, g, g, 2, 2, -1)
-    return x.permute(0, 5, 1, 3, 2, 4).reshape(v, -1, 2 * g, 2 * g)
+    x = x.view(v, g, g, 2, 2, width // 4)
+    return x.permute(0, 5, 1, 3, 2, 4).reshape(v, width // 4, 2 * g, 2 * g)
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the centre-point focal loss, summed and divided by the number of centres.
+    """Return the sum of the centre-point focal loss, to be divided by the number of centres.
 
     Source: Objects as Points, arXiv:1904.07850, equation 1, alpha 2 and beta 4.
     """
     p = torch.sigmoid(logits)
-    hit = target >= 0.999
+    hit = target >= CENTRE
     positive = (1 - p) ** 2 * F.logsigmoid(logits) * hit
     negative = (1 - target) ** 4 * p**2 * F.logsigmoid(-logits) * ~hit
-    return -(positive + negative).sum() / hit.sum().clamp(min=1)
+    return -(positive + negative).sum()

@@ -13,7 +13,6 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from rsvlm_cli.errors import InputError, RasterUnreadable
-from rsvlm_cli.geo.products import find_product
 
 OPTIONS = {
     "GDAL_CACHEMAX": 256 * 2**20,  # bytes, unlike the environment variable; GDAL's own default is a share of the memory
@@ -62,8 +61,7 @@ def gdal_session(path: str | Path, doing: Literal["read", "write"] = "read") -> 
 def open_dataset(path: str | Path) -> DatasetReader:
     """Open a raster for reading, or refuse what cannot be read in bounded memory and time.
 
-    ``path`` may also be a scene as `products.find_product` knows it, or a GDAL name of a local file, such as
-    ``/vsizip/scenes.zip/a.tif`` or ``NETCDF:a.nc:red``.
+    ``path`` may also be a GDAL name of a local file, such as ``/vsizip/scenes.zip/a.tif`` or ``NETCDF:a.nc:red``.
 
     Raises:
         RasterUnreadable: if it is missing, remote, no raster, a container of several rasters, complex, or too large.
@@ -78,9 +76,7 @@ def open_dataset(path: str | Path) -> DatasetReader:
     if plain and Path(name).is_file() and Path(name).stat().st_size == 0:
         raise RasterUnreadable(f"{name}: is empty (0 bytes)")
     with gdal_session(path):
-        product = find_product(name) if plain else None
-        opened = rasterio._parse_path(product or name)
-        dataset = DatasetReader(opened, driver=DRIVERS, sharing=False)
+        dataset = DatasetReader(rasterio._parse_path(name), driver=DRIVERS, sharing=False)
         try:
             _check(dataset, name)
         except BaseException:

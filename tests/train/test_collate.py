@@ -22,7 +22,7 @@ from train.data.conversations import Turn
 from train.data.mixture import Corpus
 from train.data.views import ViewLaw
 from train.heads import TowerHeads, to_cells
-from train.loop import reply_losses
+from train.learner import reply_losses
 from train.tokenizer import STOP, TextCodec, train_tokenizer
 
 LABELS = LabelSets(scenes=("farmland", "industrial"), objects=("building", "ship"), masks=("building",))
@@ -140,8 +140,30 @@ def test_dense_targets_put_centres_and_coverage_where_the_boxes_are(tmp_path: Pa
     assert 2**log_h == pytest.approx(y2 - y1, rel=1e-4)
     assert targets.change[0].sum() > 0
     assert targets.coverage[2].isnan().all()
-    losses = TowerHeads(32, LABELS)(torch.randn(4, 64, 32), targets)
-    assert set(losses) == {"scene", "coverage", "centres", "boxes", "change"}
+    assert TowerHeads.counts(targets) == {
+        "scene": 2,
+        "coverage": 2 * 16 * 16,
+        "centres": 3,
+        "boxes": 4 * len(targets.boxes),
+        "change": 16 * 16,
+    }
+
+
+def test_the_heads_of_a_batch_say_the_sum_of_what_they_say_of_its_views(tmp_path: Path) -> None:
+    make_tiny_set(tmp_path / "tiny", count=4)
+    corpus = Corpus.load(tmp_path, ["tiny"], "train")
+    law = ViewLaw(size_px=48, augment=False)
+    views = [corpus.view("tiny", record, law, np.random.default_rng(0)) for record in corpus.records["tiny"]]
+    torch.manual_seed(0)
+    heads, tokens = TowerHeads(32, LABELS), torch.randn(5, 64, 32)
+    with torch.no_grad():
+        together = heads(tokens, dense_targets(views, LABELS, 16))
+        first = heads(tokens[:2], dense_targets(views[:2], LABELS, 16))
+        rest = heads(tokens[2:], dense_targets(views[2:], LABELS, 16))
+    for name, loss in together.items():
+        assert float(loss) == pytest.approx(float(first[name] + rest[name]), rel=1e-4), name
+    assert float(first["change"]) == 0
+    assert float(together["coverage"]) > 400
 
 
 def test_cells_of_a_token_are_its_two_by_two_block() -> None:

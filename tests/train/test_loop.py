@@ -12,11 +12,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny_sets import make_tiny_set
 
 from model.config import DecoderConfig, VisionConfig
+from rsvlm_cli.errors import InputError
 from rsvlm_cli.tasks.dialect import NANO
 from train.config import LabelSets, Recipe, Stage
 from train.data.corpus_text import corpus_texts
 from train.data.mixture import Corpus
-from train.loop import copy_expert, learning_rate, train
+from train.data.shares import Mix
+from train.learner import copy_expert
+from train.loop import Session, learning_rate, train
 from train.tokenizer import TextCodec, train_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +41,7 @@ RECIPE = Recipe(
         vocab_size=420, hidden_size=16, intermediate_size=24, layers=1, heads=2, kv_heads=1, tie_embeddings=True
     ),
     labels=LabelSets(scenes=("farmland", "industrial"), objects=("building", "ship"), masks=("building",)),
-    weights={"tiny": 1.0},
+    mix=Mix(weights={"tiny": 1.0}),
     turn_weights={},
     stages=(
         Stage(name="tower", kind="tower", steps=3, batch=3, lr=1e-3, warmup=1),
@@ -68,10 +71,10 @@ def logged(folder: Path) -> list[tuple[str, int, float]]:
 def test_a_stopped_and_resumed_run_takes_the_identical_steps(corpus: Corpus, codec: TextCodec, tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "pieces").mkdir()
-    whole = train(RECIPE, corpus, NANO, codec, tmp_path / "whole")
+    whole = train(RECIPE, corpus, codec, tmp_path / "whole")
     for _ in range(20):
         # A clock that has run out stops after one step; the next call goes on.
-        pieces = train(RECIPE, corpus, NANO, codec, tmp_path / "pieces", until=1.0)
+        pieces = train(RECIPE, corpus, codec, tmp_path / "pieces", session=Session(until=1.0))
         if (tmp_path / "pieces" / "experts.pt").exists():
             break
     assert logged(tmp_path / "pieces") == logged(tmp_path / "whole")
@@ -80,7 +83,7 @@ def test_a_stopped_and_resumed_run_takes_the_identical_steps(corpus: Corpus, cod
 
 
 def test_experts_start_equal_and_part_when_their_stage_trains(corpus: Corpus, codec: TextCodec, tmp_path: Path) -> None:
-    run = train(RECIPE, corpus, NANO, codec, tmp_path)
+    run = train(RECIPE, corpus, codec, tmp_path)
     experts = run.model.decoder.layers[0].experts
     assert not torch.equal(experts[0].gate_proj.weight, experts[2].gate_proj.weight)
     copy_expert(run.model)
@@ -91,9 +94,9 @@ def test_experts_start_equal_and_part_when_their_stage_trains(corpus: Corpus, co
 def test_a_tower_stage_leaves_the_decoder_alone(corpus: Corpus, codec: TextCodec, tmp_path: Path) -> None:
     recipe = replace(RECIPE, stages=RECIPE.stages[:1])
     torch.manual_seed(recipe.seed)
-    before = train(replace(recipe, stages=(replace(recipe.stages[0], lr=0.0),)), corpus, NANO, codec, tmp_path)
+    before = train(replace(recipe, stages=(replace(recipe.stages[0], lr=0.0),)), corpus, codec, tmp_path)
     (tmp_path / "b").mkdir()
-    after = train(recipe, corpus, NANO, codec, tmp_path / "b")
+    after = train(recipe, corpus, codec, tmp_path / "b")
     assert torch.equal(before.model.decoder.embed_tokens.weight, after.model.decoder.embed_tokens.weight)
     assert not torch.equal(before.model.vision.position_embedding.weight, after.model.vision.position_embedding.weight)
 
@@ -111,5 +114,5 @@ def test_every_shipped_recipe_reads_and_a_broken_one_is_named(tmp_path: Path) ->
         assert Recipe.from_toml(path).stages
     bad = tmp_path / "bad.toml"
     bad.write_text("name = 'x'\nseed = 1\n")
-    with pytest.raises(ValueError, match=r"bad\.toml: not a recipe: 'model'"):
+    with pytest.raises(InputError, match=r"bad\.toml: not a recipe: 'model'"):
         Recipe.from_toml(bad)

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_sets import SIDE, make_tiny_set
@@ -14,7 +16,9 @@ from rsvlm_cli.tasks.dialect import NANO, PromptKind
 from train.data.conversations import MAX_SPOTS, Interviewer, part_of
 from train.data.mixture import Corpus, Mixture
 from train.data.phrases import plural
-from train.data.views import ViewLaw, make_view
+from train.data.records import LabelledBox
+from train.data.shares import Mix
+from train.data.views import ImageStore, ViewLaw, make_view
 
 
 def red_cells(pixels: np.ndarray) -> np.ndarray:
@@ -109,10 +113,11 @@ def test_every_reply_is_true(corpus: Corpus) -> None:
 
 
 def test_a_step_draws_the_same_views_again_and_other_steps_others(corpus: Corpus) -> None:
-    mixture = Mixture(corpus, {"tiny": 1.0}, ViewLaw(size_px=48), seed=3, batch=4)
-    first, again, other = (mixture.views(step)[0] for step in (7, 7, 8))
-    assert all(np.array_equal(a.pixels[0], b.pixels[0]) for a, b in zip(first, again, strict=True))
-    assert not all(np.array_equal(a.pixels[0], b.pixels[0]) for a, b in zip(first, other, strict=True))
+    mixture, law = Mixture(corpus, Mix(weights={"tiny": 1.0}), seed=3), ViewLaw(size_px=48)
+    first, again, other, beside = (mixture.view(*spot, law)[0].pixels[0] for spot in ((7, 0), (7, 0), (8, 0), (7, 1)))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, beside)
 
 
 def test_words_for_places_and_plurals() -> None:
@@ -125,3 +130,39 @@ def test_words_for_places_and_plurals() -> None:
         "tennis courts",
         "trucks",
     ]
+
+
+def test_what_a_set_says_of_an_image_is_asked_of_the_image_as_it_stands(tmp_path: Path) -> None:
+    (record, *_) = make_tiny_set(tmp_path / "tiny")
+    described = LabelledBox(label="the red one", box_px=(24, 48, 120, 192))
+    record = replace(record, questions=(("Is it red?", "yes"),), phrases=(described,))
+    store, seen = ImageStore(), set()
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        view = make_view(record, tmp_path / "tiny", store, ViewLaw(size_px=48), rng)
+        said = [turn for turn in Interviewer(NANO).turns(view, rng) if turn.user in ASKED]
+        assert bool(said) is view.stands
+        seen.add(view.stands)
+        if view.stands:
+            assert view.zoom == 1
+            assert view.phrases == (("the red one", (0.1, 0.2, 0.5, 0.8)),)
+            assert {turn.reply for turn in said if turn.topic == "question"} == {"yes"}
+    assert seen == {True, False}
+
+
+ASKED = ("[VQA] Is it red?", "[VG] Where is the the red one?")
+
+
+def test_a_store_keeps_what_fits_and_lets_the_oldest_go(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{k}.png" for k in range(3)]
+    for k, path in enumerate(paths):
+        Image.fromarray(np.full((10, 10, 3), k, np.uint8)).save(path)
+    store = ImageStore(most_bytes=600)
+    first = store.load(paths[0], "RGB")
+    store.load(paths[1], "RGB")
+    assert store.load(paths[0], "RGB") is first
+    store.load(paths[2], "RGB")
+    assert store.load(paths[0], "RGB") is first
+    paths[1].unlink()
+    with pytest.raises(FileNotFoundError):
+        store.load(paths[1], "RGB")

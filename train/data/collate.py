@@ -18,7 +18,7 @@ from model.vlm import IMAGE_SLOT
 from rsvlm_cli.runtime.features import MARK_TOKENS
 from rsvlm_cli.runtime.preprocess import normalise
 from rsvlm_cli.tasks.cells import BLOCKS, REACHES, SIDE_MARKS, blocks_of, spot_of
-from rsvlm_cli.tasks.dialect import Dialect, Granularity
+from rsvlm_cli.tasks.dialect import BoxStyle, Dialect, Granularity, MaskStyle
 from train.config import LabelSets
 from train.data.conversations import Turn
 from train.data.views import View
@@ -200,8 +200,9 @@ class Packer:
 
     def __init__(self, codec: TextCodec, dialect: Dialect, image_tokens: int) -> None:
         self.codec, self.dialect, self.image_tokens = codec, dialect, image_tokens
-        self.block_ids = torch.tensor([self._token(text) for text in BLOCKS])
-        self.reach_ids = torch.tensor([self._token(text) for text in REACHES])
+        reads = dialect.mask_style is MaskStyle.CELLS or dialect.box_style is BoxStyle.REACH
+        self.block_ids = torch.tensor([self._token(text) for text in BLOCKS] if reads else [], dtype=torch.int64)
+        self.reach_ids = torch.tensor([self._token(text) for text in REACHES] if reads else [], dtype=torch.int64)
 
     def pack(self, granularity: Granularity, rows: Sequence[tuple[int, int, Sequence[Turn]]]) -> Packed:
         """Pack one granularity's turns.
@@ -219,6 +220,15 @@ class Packer:
         images = [first + k for first, n_images, _ in rows for k in range(n_images)]
         ends = [(first, first + n_images - 1) for first, n_images, _ in rows]
         return Packed(granularity, torch.tensor(images), torch.tensor(ends), **columns)
+
+    def silence(self, granularity: Granularity) -> Packed:
+        """Return a sequence of one token that looks at no image and counts for nothing."""
+        sequence = _Sequence()
+        sequence.add(1, 0, 0, 0, ids=[self.codec.stop])
+        columns = {
+            name: torch.from_numpy(np.array([getattr(sequence, name)], dtype)) for name, (_, dtype) in FILLS.items()
+        }
+        return Packed(granularity, torch.empty(0, dtype=torch.int64), torch.zeros(1, 2, dtype=torch.int64), **columns)
 
     def _sequence(self, n_images: int, turns: Sequence[Turn]) -> _Sequence:
         before, after = self.dialect.wrap("\0", n_images=n_images).split("\0")

@@ -92,15 +92,16 @@ class Interviewer:
 
     Args:
         dialect: prompts and reply forms.
+        grid: cells on each side of a view's mask; the dialect's own where not given.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect, self.grid = dialect, dialect.mask_grid
+    def __init__(self, dialect: Dialect, grid: int | None = None) -> None:
+        self.dialect, self.grid = dialect, grid or dialect.mask_grid
 
     def turns(self, view: View, rng: np.random.Generator) -> list[Turn]:
         """Return every kind of turn the view supports, several of some kinds, in random wording."""
         if len(view.pixels) == 2:
-            return self._change(view, rng)
+            return self._change(view, rng) + self._said(view, rng)
         makers: tuple[Callable[[View, np.random.Generator], list[Turn]], ...] = (
             self._scene,
             self._presence,
@@ -109,6 +110,7 @@ class Interviewer:
             self._ground,
             self._describe,
             self._segment,
+            self._said,
         )
         return [turn for maker in makers for turn in maker(view, rng)]
 
@@ -132,6 +134,13 @@ class Interviewer:
                 where = _pick(("Is this area rural or urban?", "Is it a rural or an urban area?"), rng)
                 turns.append(self._ask(where, "urban" if record.scene in URBAN else "rural", "rural or urban"))
         return turns
+
+    def _said(self, view: View, rng: np.random.Generator) -> list[Turn]:
+        """Return what the set itself asks and describes; it holds where the image stands as it was seen."""
+        if not view.stands:
+            return []
+        asked = [self._ask(question, answer, "question") for question, answer in view.record.questions]
+        return asked + [self._find(text, [box], "refer", rng) for text, box in view.phrases]
 
     def _presence(self, view: View, rng: np.random.Generator) -> list[Turn]:
         seen = {label for label, _ in view.boxes} | {label for label, *_ in view.points}

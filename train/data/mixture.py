@@ -1,10 +1,11 @@
-"""Which records a step sees: sets are drawn by weight, records within a set evenly, all from the step's own seed.
+"""Which records a step sees: sets are drawn by their shares, records within a set evenly.
 
-A step's batch depends on the seed and the step alone, so a resumed run sees exactly what an uninterrupted one would.
+A view depends on the seed, the step and its place in the batch alone, so a resumed run sees exactly what an
+uninterrupted one would, and several processes see together what one sees.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from train.data.records import RECORDS_FILE, Record, read_records
+from train.data.shares import Mix
 from train.data.views import ImageStore, View, ViewLaw, make_view
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ class Corpus:
     store: ImageStore = field(default_factory=ImageStore)
 
     @classmethod
-    def load(cls, root: Path, names: Mapping[str, float] | list[str], split: Literal["train", "val"]) -> "Corpus":
+    def load(cls, root: Path, names: Iterable[str], split: Literal["train", "val"]) -> "Corpus":
         """Read the named sets under ``root``; a set that was not prepared is left out, and the log says so.
 
         Raises:
@@ -46,7 +48,7 @@ class Corpus:
             if chosen:
                 folders[name], records[name] = root / name, chosen
         if not records:
-            raise FileNotFoundError(f"no prepared set under {root} (run python -m train.data.prepare)")
+            raise FileNotFoundError(f"no prepared set under {root} (make one: rsvlm data prepare)")
         return cls(folders, records)
 
     def view(self, name: str, record: Record, law: ViewLaw, rng: np.random.Generator) -> View:
@@ -55,20 +57,25 @@ class Corpus:
 
 
 class Mixture:
-    """Draws the views of each step."""
+    """Draws the views of each step.
 
-    def __init__(self, corpus: Corpus, weights: Mapping[str, float], law: ViewLaw, *, seed: int, batch: int) -> None:
-        self.corpus, self.law, self.seed, self.batch = corpus, law, seed, batch
-        self.names = [name for name in weights if name in corpus.records]
-        share = np.array([weights[name] for name in self.names], float)
-        self.share = share / share.sum()
+    Args:
+        corpus: the records.
+        mix: how often each set is drawn.
+        seed: of everything random.
+    """
 
-    def views(self, step: int) -> tuple[list[View], np.random.Generator]:
-        """Return the views of one step, and the generator that goes on from them."""
-        rng = np.random.default_rng([self.seed, step])
-        views = []
-        for which in rng.choice(len(self.names), self.batch, p=self.share):
-            name = self.names[int(which)]
-            records = self.corpus.records[name]
-            views.append(self.corpus.view(name, records[int(rng.integers(len(records)))], self.law, rng))
-        return views, rng
+    def __init__(self, corpus: Corpus, mix: Mix, *, seed: int) -> None:
+        self.corpus, self.seed = corpus, seed
+        self.records = {
+            name: mix.keep(name, corpus.records[name], seed) for name in mix.names if name in corpus.records
+        }
+        shares = mix.shares({name: len(records) for name, records in self.records.items()})
+        self.names, self.share = list(shares), np.array(list(shares.values()))
+
+    def view(self, step: int, place: int, law: ViewLaw) -> tuple[View, np.random.Generator]:
+        """Return the view at a place of a step's batch, and the generator that goes on from it."""
+        rng = np.random.default_rng([self.seed, step, place])
+        name = self.names[int(rng.choice(len(self.names), p=self.share))]
+        records = self.records[name]
+        return self.corpus.view(name, records[int(rng.integers(len(records)))], law, rng), rng

@@ -3,6 +3,7 @@
 Frames: a record's labels are in image pixels; a view's are shares of the view, in [0, 1], origin upper left.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class View:
         complete: labels of which every visible instance is listed.
         coverage: share of each mask cell that a label covers, ``(grid, grid)`` float32, NaN where unlabelled.
         zoom: share of the image's area that the view shows.
+        stands: it shows the whole image, unturned, so that what was said of the image holds.
+        phrases: description and box of what is described, where it stands.
     """
 
     record: Record
@@ -57,22 +60,39 @@ class View:
     complete: frozenset[str]
     coverage: dict[str, np.ndarray]
     zoom: float
+    stands: bool = False
+    phrases: tuple[tuple[str, BoxFrac], ...] = ()
+
+
+UPRIGHT_SHARE = 0.7
+"""Of the views of a record with questions or descriptions, those that show it as it stands."""
 
 
 class ImageStore:
-    """Decoded images and masks, kept in memory: sets here are small and decoding costs more than the step."""
+    """Decoded images and masks, kept in memory while they fit: decoding costs more than the step.
 
-    def __init__(self) -> None:
-        self._arrays: dict[Path, np.ndarray] = {}
+    Args:
+        most_bytes: what is kept; beyond it the ones that were not asked for longest go.
+    """
+
+    def __init__(self, most_bytes: int = 8 << 30) -> None:
+        self.most_bytes, self._bytes = most_bytes, 0
+        self._arrays: OrderedDict[Path, np.ndarray] = OrderedDict()
 
     def load(self, path: Path, mode: str) -> np.ndarray:
         """Return ``(H, W, 3)`` uint8 for mode RGB, ``(H, W)`` uint8 for mode L."""
-        if path not in self._arrays:
-            with Image.open(path) as image:
-                # Index masks may be palette files: their indices are the values, not their colours.
-                plain = image if mode == "L" and image.mode in ("L", "P") else image.convert(mode)
-                self._arrays[path] = np.array(plain)
-        return self._arrays[path]
+        if path in self._arrays:
+            self._arrays.move_to_end(path)
+            return self._arrays[path]
+        with Image.open(path) as image:
+            # Index masks may be palette files: their indices are the values, not their colours.
+            plain = image if mode == "L" and image.mode in ("L", "P") else image.convert(mode)
+            array = np.array(plain)
+        self._arrays[path] = array
+        self._bytes += array.nbytes
+        while self._bytes > self.most_bytes and len(self._arrays) > 1:
+            self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+        return array
 
 
 def make_view(record: Record, folder: Path, store: ImageStore, law: ViewLaw, rng: np.random.Generator) -> View:
@@ -87,8 +107,11 @@ def make_view(record: Record, folder: Path, store: ImageStore, law: ViewLaw, rng
     """
     images = [store.load(folder / path, "RGB") for path in record.images]
     height, width = images[0].shape[:2]
-    window = _choose_window(record, width, height, rng) if law.augment else (0, 0, width, height)
-    turn = int(rng.integers(8)) if law.augment else 0
+    whole = (0, 0, width, height)
+    # What was said of the image as it stands can be asked of such views alone.
+    upright = not law.augment or (bool(record.questions or record.phrases) and rng.random() < UPRIGHT_SHARE)
+    window = whole if upright else _choose_window(record, width, height, rng)
+    turn = 0 if upright else int(rng.integers(8))
     pixels = []
     for image in images:
         crop = Image.fromarray(image[window[1] : window[3], window[0] : window[2]])
@@ -104,6 +127,8 @@ def make_view(record: Record, folder: Path, store: ImageStore, law: ViewLaw, rng
         complete=frozenset(record.complete) - incomplete,
         coverage=coverage,
         zoom=(window[2] - window[0]) * (window[3] - window[1]) / (width * height),
+        stands=window == whole and turn == 0,
+        phrases=_carry_phrases(record, width, height) if window == whole and turn == 0 else (),
     )
 
 
@@ -167,6 +192,12 @@ def _carry_boxes(
             boxes.append((item.label, box))
     boxes.sort(key=lambda b: (b[1][1], b[1][0]))
     return tuple(boxes), frozenset(incomplete)
+
+
+def _carry_phrases(record: Record, width: int, height: int) -> tuple[tuple[str, BoxFrac], ...]:
+    """Return each description and its box as shares of the whole image."""
+    corners = ((item.label, item.box_px) for item in record.phrases)
+    return tuple((text, (x1 / width, y1 / height, x2 / width, y2 / height)) for text, (x1, y1, x2, y2) in corners)
 
 
 def _carry_points(record: Record, window: Window, turn: int) -> tuple[tuple[str, float, float], ...]:

@@ -1,0 +1,67 @@
+"""``rsvlm train`` and ``rsvlm tune``: from prepared sets to a checkpoint, and to a bundle that answers."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from rsvlm_cli.runtime.bundle import read_bundle
+from tests.train.recipes import TINY
+from tests.train.tiny_sets import make_tiny_set
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that training imports
+
+
+@pytest.fixture
+def recipe(scenes):
+    """A recipe of one step as a file, and its set, prepared."""
+    make_tiny_set(scenes / "prepared/tiny")
+    model = json.loads(json.dumps({"vision": asdict(TINY.vision), "decoder": asdict(TINY.decoder)}))
+    lines = ['name = "tiny"', "seed = 1"]
+    for part, values in model.items():
+        lines += [f"[model.{part}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    lines += ["[data]", 'mix = ["tiny*2"]', "[[stage]]", 'name = "dense"', 'kind = "instruct"', "steps = 1"]
+    lines += ["batch = 2", "lr = 1e-3", "dense = true", "heads_weight = 0.0", "warmup = 1"]
+    (scenes / "tiny.toml").write_text("\n".join(lines))
+    return scenes
+
+
+def test_a_recipe_becomes_a_checkpoint_and_one_own_set_a_bundle(run, recipe):
+    pytest.importorskip("peft")
+    trained = run("-q", "train", "tiny.toml", "--out", "base", "--tensorboard")
+    assert (trained.exit_code, trained.stdout) == (0, "base\n"), trained.stderr
+    assert list((recipe / "base/tensorboard").iterdir())
+    card = json.loads((recipe / "base/card.json").read_text())
+    assert (card["name"], card["data"][0]["name"], card["data"][0]["records"]) == ("tiny", "tiny", 6)
+    tuned = run("-q", "tune", "prepared", "--start", "base", "--out", "own", "--name", "harbour", "--steps", "1")
+    assert tuned.exit_code == 0, tuned.stderr
+    bundle = read_bundle(recipe / "own/bundle")
+    assert bundle.manifest.name == "harbour"
+    again = run("tune", "prepared", "--start", "base", "--out", "own")
+    assert (again.exit_code, "--overwrite replaces it" in again.stderr) == (3, True)
+
+
+def test_an_estimate_says_what_each_stage_needs(run, recipe):
+    done = run("train", "tiny.toml", "--estimate", "--processes", "2")
+    assert done.exit_code == 0, done.stderr
+    assert "2 processes, GiB in each" in done.stdout
+    assert "dense" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("train", "gone", "--out", "o"), 3, "gone: no such recipe (wanted a TOML file, or one of nano"),
+        (("train", "nano"), 2, "no --out, wanted a folder"),
+        (("train", "nano", "--out", "o", "--data", "empty"), 3, "no prepared set under empty"),
+        (("train", "rsunivlm", "--out", "o", "--data", "prepared"), 3, "no prepared set under prepared"),
+        (("tune", "prepared", "--start", "gone", "--out", "o"), 3, "gone: no checkpoint"),
+        (("tune", "prepared", "--start", "g", "--out", "o", "--full", "--four-bit"), 2, "cannot be trained"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(run, recipe, arguments, code, message):
+    done = run("-q", *arguments)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (recipe / "o").exists()
