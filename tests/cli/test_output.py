@@ -13,9 +13,9 @@ from PIL import Image
 from rasterio.transform import Affine
 from rasterio.warp import transform as warp
 
-from rsvlm_cli.tasks.dialect import NANO
 from rsvlm_cli.tasks.grammar import format_mask
 from tests.factories import draw_scene, write_geotiff
+from tests.fake_engine import WRITTEN
 
 ALBERS = "+proj=aea +lat_0=-32 +lon_0=-60 +lat_1=-5 +lat_2=-42 +x_0=0 +y_0=0 +ellps=aust_SA +units=m +no_defs"
 PLACES = {
@@ -152,7 +152,7 @@ def test_a_mask_is_the_same_ground_in_every_file(run, fake_engine, placed):
     cells = np.zeros((24, 24), bool)
     cells[4:10, 6:18] = True
     cells[6, 8] = False  # a hole
-    reply = format_mask(cells, NANO.mask_style, "water")
+    reply = format_mask(cells, WRITTEN.mask_style, "water")
     for suffix in ("tif", "geojson", "json", "gpkg"):
         fake_engine(reply)
         done = run("segment", "placed.tif", "--label", "water", "--tile", "whole", "-o", f"mask.{suffix}")
@@ -176,7 +176,7 @@ def test_an_overlay_shows_box_mask_and_legend_in_their_place(run, fake_engine, s
     write_geotiff(scenes / "grey.tif", np.full((3, 600, 600), 90, np.uint8))
     cells = np.zeros((24, 24), bool)
     cells[:12, :12] = True
-    fake_engine(format_mask(cells, NANO.mask_style, "water"))
+    fake_engine(format_mask(cells, WRITTEN.mask_style, "water"))
     assert run("segment", "grey.tif", "--label", "water", "--tile", "whole", "--preview", "mask.png").exit_code == 0
     picture = np.asarray(Image.open("mask.png")).astype(int)
     panel = picture[28 : 28 + 600, 8 : 8 + 600]
@@ -214,14 +214,14 @@ def test_an_interrupted_write_leaves_nothing_behind(run, fake_engine, scenes, mo
 
     before = sorted(scenes.iterdir())
     monkeypatch.setattr("os.replace", break_off)
-    fake_engine(format_mask(np.ones((24, 24), bool), NANO.mask_style, "water"))
+    fake_engine(format_mask(np.ones((24, 24), bool), WRITTEN.mask_style, "water"))
     done = run("segment", "scene.tif", "--label", "water", "--tile", "whole", "-o", f"mask.{suffix}")
     assert done.exit_code == 130
     assert sorted(scenes.iterdir()) == before
 
 
 def test_a_style_lies_beside_mask_and_polygons_and_a_user_s_own_is_kept(run, fake_engine, scenes):
-    reply = format_mask(np.ones((24, 24), bool), NANO.mask_style, "water")
+    reply = format_mask(np.ones((24, 24), bool), WRITTEN.mask_style, "water")
     fake_engine(*[reply] * 4)
     command = ("segment", "scene.tif", "--label", "water", "--tile", "whole", "-o")
     assert run(*command, "mask.tif").exit_code == 0

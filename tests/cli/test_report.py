@@ -14,10 +14,10 @@ from rasterio.transform import Affine
 from rasterio.warp import transform as warp
 
 from rsvlm_cli.geo.write import COLOURS
-from rsvlm_cli.tasks.dialect import NANO
 from rsvlm_cli.tasks.grammar import format_mask
 from tests.browser import CHROMIUM, start_browser
 from tests.factories import write_geotiff
+from tests.fake_engine import WRITTEN
 
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
@@ -148,7 +148,7 @@ def test_the_pointer_tells_the_place_within_a_pixel(run, fake_engine, scenes, br
 def test_dates_are_swiped_and_layers_switched(run, fake_engine, scenes, browser):
     plain_scene(scenes / "old.tif", 60)
     plain_scene(scenes / "new.tif", 200)
-    fake_engine(format_mask(HALF, NANO.mask_style, "building"))
+    fake_engine(format_mask(HALF, WRITTEN.mask_style, "building"))
     done = run("detect-change", "old.tif", "new.tif", "--label", "building", "--tile", "whole", "--report", "out.html")
     assert done.exit_code == 0, done.stderr
     browser.open(scenes / "out.html")
