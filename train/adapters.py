@@ -16,6 +16,7 @@ from rsvlm_cli.errors import UsageError
 from train.config import Adapter
 
 NAME = "default"
+BLOCK = 64
 
 
 def add_adapter(model: VLM, adapter: Adapter, *, seed: int) -> None:
@@ -48,7 +49,10 @@ def _is_target(name: str, part: nn.Module, adapter: Adapter) -> bool:
 
 
 def _narrow(model: VLM, targets: list[str]) -> None:
-    """Hold these linears in 4 bit NormalFloat, blocks of 64, with the scales quantised once more."""
+    """Hold these linears in 4 bit NormalFloat, blocks of 64, with the scales quantised once more.
+
+    Those whose rows are no whole blocks stay as they are: on CPUs bitsandbytes 0.50 reads some of them back wrongly.
+    """
     try:
         from bitsandbytes.nn.modules import Linear4bit, Params4bit
     except ImportError as error:
@@ -56,6 +60,8 @@ def _narrow(model: VLM, targets: list[str]) -> None:
     for name in targets:
         whole = model.get_submodule(name)
         assert isinstance(whole, nn.Linear)
+        if whole.in_features % BLOCK:
+            continue
         narrow = Linear4bit(
             whole.in_features,
             whole.out_features,

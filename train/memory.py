@@ -70,7 +70,7 @@ def estimate(recipe: Recipe, stage: Stage, *, size: int = 1) -> Estimate:
     numbers = {name: math.prod(shape) for name, shape in expected_shapes(recipe.model).items()}
     stored, trained = sum(numbers.values()), trained_weights(recipe, stage)
     narrow = four_bit_weights(recipe)
-    kept = 4 * (stored - narrow) + 0.53 * narrow  # 4 bits, and a scale in 8 bits for each block of 64
+    kept = 4 * (stored - narrow) + 0.516 * narrow  # 4 bits, and a scale in 8 bits for each block of 64
     used = sum(n for name, n in numbers.items() if not _is_spare_expert(name)) - narrow
     largest = max(
         sum(n for name, n in numbers.items() if name.startswith(f"{part}.layers.0.")) for part in ("vision", "decoder")
