@@ -25,7 +25,7 @@ from export.quantise import ProfileName, VisionName, make_profile
 from rsvlm_cli.commands.demo import draw_place
 from rsvlm_cli.geo.picture import write_picture
 from rsvlm_cli.runtime.engine import Engine
-from rsvlm_cli.scene import Settings
+from rsvlm_cli.settings import Settings
 from rsvlm_cli.tasks.dialect import GRANULARITY, Dialect, PromptKind
 from train.evaluate.run import evaluate
 from train.evaluate.suite import Suite

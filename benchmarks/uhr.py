@@ -20,7 +20,7 @@ from benchmarks.big_scene import MAKERS, SceneRecipe, write_scene
 from rsvlm_cli import pipeline
 from rsvlm_cli.results import Answer
 from rsvlm_cli.runtime.bundle import find_bundle, read_bundle
-from rsvlm_cli.scene import Settings, ZoomMode
+from rsvlm_cli.settings import Settings, ZoomMode
 from train.data.phrases import an, plural
 from train.metrics.intervals import drawn_scores, interval_of
 

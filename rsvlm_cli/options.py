@@ -20,7 +20,7 @@ from rsvlm_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rsvlm_cli.output.deliver import Targets
-    from rsvlm_cli.scene import Settings
+    from rsvlm_cli.settings import Settings
 
 DEFAULT_MODEL = "nano"
 
@@ -72,6 +72,17 @@ TileOption = Annotated[
     ),
 ]
 
+ScaleOption = Annotated[
+    str | None,
+    typer.Option("--scale", metavar="native|METRES", help="Instead of --tile: ground a pixel.", rich_help_panel=INPUT),
+]
+CellOption = Annotated[
+    str | None,
+    typer.Option("--cell", metavar="2m|4px", help="Refine borders to so fine a cell.", rich_help_panel=INPUT),
+]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, help="Processes that look at windows.", rich_help_panel=MODEL)
+]
 
 ModelOption = Annotated[
     str,
@@ -116,6 +127,27 @@ class InputOptions:
             rich_help_panel=INPUT,
         ),
     ] = None
+    bbox: Annotated[
+        str | None,
+        typer.Option(
+            "--bbox", metavar="X1,Y1,X2,Y2", help="The same in the raster's map coordinates.", rich_help_panel=INPUT
+        ),
+    ] = None
+    aoi: Annotated[
+        Path | None,
+        typer.Option(
+            "--aoi",
+            metavar="FILE",
+            help="Use the ground within the polygons of a .geojson or .gpkg alone.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None
+
+    def region(self) -> str | None:
+        """Return the region that ``--window`` or ``--bbox`` asks for, as `geo.region.parse_region` reads it."""
+        if self.bbox is None or self.window is None:
+            return self.window if self.bbox is None else f"map:{self.bbox}"
+        raise UsageError("--bbox and --window: wanted one of them, both say which part to look at")
 
 
 class Radiometry(StrEnum):
@@ -190,7 +222,7 @@ class ModelOptions:
 
     def settings(self, read: InputOptions, **more: Any) -> "Settings":
         """Return the pipeline's settings; ``more`` is what only some commands have."""
-        from rsvlm_cli.scene import Settings
+        from rsvlm_cli.settings import Settings
 
         return Settings(
             model=self.model,
@@ -201,7 +233,8 @@ class ModelOptions:
             seed=self.seed,
             bands=read.bands,
             stretch=read.stretch,
-            window=read.window,
+            window=read.region(),
+            aoi=None if read.aoi is None else str(read.aoi),
             **more,
         )
 

@@ -102,6 +102,23 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """Windows of one size that the model was shown.
+
+    Attributes:
+        n_windows: how many; those without data are not shown.
+        window_px: width and height of each in the raster's pixels.
+        model_px: width and height of the picture that the model saw of each.
+        model_gsd_m: ground size of one model pixel in metres, or None.
+    """
+
+    n_windows: int
+    window_px: tuple[float, float]
+    model_px: tuple[int, int]
+    model_gsd_m: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A text: the answer to a question, a caption, a region's description.
 
@@ -204,7 +221,22 @@ class Mask:
     pair: tuple[int, int] | None = None
 
 
-Result = Answer | ClassScores | Box | Hop | Mask
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many things of a class were found; each of them is a `Box` of the same report.
+
+    Attributes:
+        label: the class.
+        n: how many.
+        min_score: from which score a box counts, in [0, 1].
+    """
+
+    label: str
+    n: int
+    min_score: float
+
+
+Result = Answer | ClassScores | Count | Box | Hop | Mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +267,7 @@ class Report:
         model: name of the bundle and the sha256 of its manifest.
         sources: one for each raster, in the order given; of several dates, results lie on the first one's pixel grid.
         results: in reading order.
+        looks: the windows that the model was shown, by size, the widest first.
         truncated: whether any reply ran out of budget.
         warnings: one line each.
         seconds: wall time of the stages, by name.
@@ -246,6 +279,7 @@ class Report:
     model: tuple[str, str]
     sources: tuple[Source, ...]
     results: tuple[Result, ...]
+    looks: tuple[Looks, ...] = ()
     truncated: bool = False
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)

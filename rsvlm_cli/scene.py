@@ -1,73 +1,35 @@
 """One raster, or one place at two dates, before a model; and a window of it, encoded once and asked many times."""
 
+import math
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 
 from rsvlm_cli.errors import InputError, UsageError
 from rsvlm_cli.geo.align import Comparison, open_dates
-from rsvlm_cli.geo.raster import Chip, Raster, with_model_px
-from rsvlm_cli.geo.region import parse_region
-from rsvlm_cli.geo.tiling import plan_windows, whole_pixels
-from rsvlm_cli.results import BoxPx, Exchange, Report, Result, Source
+from rsvlm_cli.geo.aoi import choose_part
+from rsvlm_cli.geo.glance import holds_data
+from rsvlm_cli.geo.raster import Chip, Raster
+from rsvlm_cli.results import BoxPx, Exchange, Report, Result
 from rsvlm_cli.runtime.bundle import Bundle, find_bundle, read_bundle
 from rsvlm_cli.runtime.engine import Engine
 from rsvlm_cli.runtime.features import ImageFeatures
 from rsvlm_cli.runtime.sampling import Sampling
-from rsvlm_cli.tasks.dialect import Dialect
+from rsvlm_cli.settings import Device, Origin, Settings
+from rsvlm_cli.tally import Tally
+from rsvlm_cli.tasks.dialect import Dialect, MaskStyle
 from rsvlm_cli.tasks.exchange import Reply, Request
 
-Device = Literal["auto", "cpu", "cuda"]
-ZoomMode = Literal["auto", "off", "paper"]
 Progress = Callable[[int, int], None]
 
 MIN_VALID_FRAC = 0.01
 """A window with less data than this is not shown to the model."""
 TRANSCRIPT_LENGTH = 50
 """Prompts and replies that a report keeps: all of a question, and of a scene of many windows enough to judge."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the user chose; `rsvlm_cli.options` says it in words.
-
-    Attributes:
-        model: a bundle's name or folder.
-        device, threads: where the model runs.
-        max_tokens: instead of the task's own budget, or None.
-        temperature, seed: of sampling free text; replies under a grammar are always decoded greedily.
-        bands, stretch: as `geo.raster.open_raster`.
-        window: the part to look at, as `geo.region.parse_region`, or None for all of it.
-        tile: ``auto``, ``whole``, or the side of a window in raster pixels.
-        min_score: boxes that score less are left out, in [0, 1].
-        threshold: probability from which a mask's cell is set, in [0, 1].
-        zoom, max_hops: how `rsvlm_cli.zoom` looks closer for an answer, and at how many windows at the most, or None.
-        coregister, radiometry, dates: of several dates, as `geo.align.Comparison`.
-    """
-
-    model: str = "nano"
-    device: Device = "auto"
-    threads: int | None = None
-    max_tokens: int | None = None
-    temperature: float = 0.0
-    seed: int = 0
-    bands: str | None = None
-    stretch: str = "auto"
-    window: str | None = None
-    tile: str = "whole"
-    min_score: float = 0.0
-    threshold: float = 0.5
-    zoom: ZoomMode = "off"
-    max_hops: int | None = None
-    coregister: bool = False
-    radiometry: Literal["auto", "match", "none"] = "auto"
-    dates: str | None = None
 
 
 @lru_cache(maxsize=1)
@@ -158,19 +120,19 @@ class Scene:
         n_asked: how many there were.
     """
 
-    def __init__(
-        self, rasters: Sequence[Raster], window_px: BoxPx, warnings: Sequence[str], settings: Settings
-    ) -> None:
-        self.rasters, self.window_px, self.settings = rasters, window_px, settings
+    def __init__(self, origin: Origin, rasters: Sequence[Raster], window_px: BoxPx, warnings: Sequence[str]) -> None:
+        self.origin, self.rasters, self.settings = origin, rasters, origin.settings
+        self.aoi, self.window_px = choose_part(rasters[0], window_px, self.settings.window, self.settings.aoi)
         self.warnings, self.truncated = list(warnings), False
         self.transcript: list[Exchange] = []
         self.n_asked = 0
+        settings = origin.settings
         self.seconds: defaultdict[str, float] = defaultdict(float)
         with self.timed("open model"):
             self.engine = open_engine(settings.model, settings.device, settings.threads)
         self.bundle: Bundle = self.engine.bundle
         self.dialect = Dialect.from_json(dict(self.bundle.manifest.dialect))
-        self._seen: list[list[Source]] = []
+        self.tally = Tally()
         self.closer: OrderedDict[BoxPx, View | None] = OrderedDict()
 
     @property
@@ -178,23 +140,13 @@ class Scene:
         """Side of the picture that the model sees."""
         return self.bundle.manifest.image.size[0]
 
-    def tile_px(self) -> int | None:
-        """Return the side of a tile in raster pixels, or None to look at the window as a whole.
-
-        ``auto`` shows the model two raster pixels in one, and looks at the whole where that would be next to one tile.
-
-        Raises:
-            UsageError: if the setting is no such thing.
-        """
-        text = self.settings.tile
-        x1, y1, x2, y2 = self.window_px
-        longest = max(x2 - x1, y2 - y1)
-        if text == "whole":
-            return None
-        tile_px = 2 * self.model_side_px if text == "auto" else int(text) if text.isdecimal() else 0
-        if tile_px < 16:
-            raise UsageError(f"--tile {text}: wanted auto, whole, or a side of at least 16 px")
-        return None if longest <= (1.5 * tile_px if text == "auto" else tile_px) else tile_px
+    @property
+    def mask_grid(self) -> int:
+        """Cells on each side of a window's mask: as it is written, or two for each visual token that is read."""
+        if self.dialect.mask_style is not MaskStyle.CELLS:
+            return self.dialect.mask_grid
+        # The last vector of a picture is its newline.
+        return 2 * math.isqrt(self.bundle.manifest.image.tokens - 1)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -203,11 +155,10 @@ class Scene:
         yield
         self.seconds[stage] += time.perf_counter() - start
 
-    def note(self, exchange: Exchange) -> None:
-        """Keep a prompt and its reply for the report, as long as there is room."""
-        self.n_asked += 1
-        if len(self.transcript) < TRANSCRIPT_LENGTH:
-            self.transcript.append(exchange)
+    def note(self, *exchanges: Exchange, n_asked: int = 1) -> None:
+        """Keep prompts and their replies for the report, as long as there is room; ``n_asked`` counts them all."""
+        self.n_asked += n_asked
+        self.transcript += exchanges[: TRANSCRIPT_LENGTH - len(self.transcript)]
 
     def look(self) -> View:
         """Read the whole window and encode it.
@@ -215,37 +166,25 @@ class Scene:
         Raises:
             InputError: if it holds next to no data.
         """
-        view = self._look(self.window_px)
-        if view is None:
-            raise InputError(f"{self.rasters[0].path}: the window holds no data (choose another: --window X1,Y1,X2,Y2)")
+        valid_fracs, view = self.look_at(self.window_px)
+        x1, y1, x2, y2 = self.window_px
+        self.tally.add((x2 - x1, y2 - y1), valid_fracs, shown=view is not None)
+        self.require_seen()
+        assert view is not None
         return view
 
-    def views(self, progress: Progress | None = None) -> Iterator[View]:
-        """Look at the window in overlapping tiles, or as a whole; tiles with next to no data are passed over.
+    def look_at(self, window_px: BoxPx) -> tuple[tuple[float, ...], View | None]:
+        """Read a window and encode it, unless a date has next to no data there.
 
-        Raises:
-            InputError: if all of it holds next to no data.
+        Returns:
+            The share of it that holds data, of each date, and the view or None.
         """
-        tile_px = self.tile_px()
-        windows = plan_windows(self.window_px, tile_px) if tile_px else []
-        for k, window_px in enumerate(windows):
-            if progress:
-                progress(k, len(windows))
-            view = self._look(window_px)
-            if view is not None:
-                yield view
-        if progress:
-            progress(len(windows), len(windows))
-        if not any(min(source.valid_frac for source in sources) >= MIN_VALID_FRAC for sources in self._seen):
-            yield self.look()
-
-    def _look(self, window_px: BoxPx) -> View | None:
-        """Read a window and encode it, unless a date has next to no data there."""
         with self.timed("read"):
+            if not all(holds_data(raster, window_px) for raster in self.rasters):
+                return (0.0,) * len(self.rasters), None
             chips = [raster.read(window_px) for raster in self.rasters]
-        size = self.bundle.manifest.image.size
-        self._seen.append([with_model_px(chip.source, size) for chip in chips])
-        return self.show(chips)
+        valid_fracs = tuple(chip.source.valid_frac for chip in chips)
+        return valid_fracs, self.show(chips)
 
     def look_closer(self, window_px: BoxPx, side_px: int) -> View | None:
         """Read a part at up to ``side_px`` a side and encode it; the report's sources remain the whole window."""
@@ -264,17 +203,19 @@ class Scene:
             features = self.engine.encode_images([chip.pixels for chip in chips])
         return View(self, chips, features)
 
-    def _sources(self) -> tuple[Source, ...]:
-        """Return one source a raster: the whole window, at the ground sampling distance of one look."""
-        shares = np.mean([[source.valid_frac for source in sources] for sources in self._seen], axis=0)
-        return tuple(
-            replace(source, window_px=self.window_px, valid_frac=float(share))
-            for source, share in zip(self._seen[-1], shares, strict=True)
-        )
+    def require_seen(self) -> None:
+        """Refuse to answer for a scene of which no window was shown to the model.
+
+        Raises:
+            InputError: if every window held next to no data.
+        """
+        if not self.tally.n_shown:
+            raise InputError(f"{self.rasters[0].path}: the window holds no data (choose another: --window X1,Y1,X2,Y2)")
 
     def report(self, task: str, results: Sequence[Result]) -> Report:
         """Put results into their report."""
-        sources = self._sources()
+        looks = self.tally.looks(self.bundle.manifest.image.size, self.rasters[0].gsd_m)
+        sources = self.tally.sources(self.rasters, self.window_px, looks)
         warnings = list(self.warnings)
         if sources[0].valid_frac < 0.5:
             warnings.append(f"{sources[0].path}: {1 - sources[0].valid_frac:.0%} of the window holds no data")
@@ -288,12 +229,19 @@ class Scene:
             model=(self.bundle.manifest.name, self.bundle.sha256),
             sources=sources,
             results=tuple(results),
+            looks=looks,
             truncated=self.truncated,
             warnings=tuple(dict.fromkeys(warnings)),
             seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
             transcript=tuple(self.transcript),
             n_asked=self.n_asked,
         )
+
+    def trained_gsd_m(self, kind: str, labels: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """Return, of the labels that the bundle says it of, the ground size of a model pixel in training, metres."""
+        entries = (self.bundle.manifest.classes or {}).get(kind, ())
+        known = {entry["label"]: entry["gsd_m"] for entry in entries if isinstance(entry, dict) and entry.get("gsd_m")}
+        return {label: (float(known[label][0]), float(known[label][1])) for label in labels if label in known}
 
     def taught(self, kind: str, asked: Sequence[str]) -> tuple[str, ...]:
         """Return the labels asked for, with a warning of any the model was not taught, or else all that it was taught.
@@ -337,11 +285,17 @@ def open_scenes(paths: Sequence[str], settings: Settings) -> Iterator[list[Scene
         coregister=settings.coregister, radiometry=settings.radiometry,
     )  # fmt: skip
     with open_dates(paths, how) as dates:
-        asked = settings.window and whole_pixels(parse_region(settings.window, dates.rasters[0]))
         seconds = time.perf_counter() - start
         scenes = [
-            Scene(dates.rasters[i : j + 1], asked or dates.overlap_px(i, j), dates.warnings, settings)
+            Scene(Origin(tuple(paths), settings, i), dates.rasters[i : j + 1], dates.overlap_px(i, j), dates.warnings)
             for i, j in [(k, k + 1) for k in range(len(paths) - 1)] or [(0, 0)]
         ]
         scenes[0].seconds["open raster"] = seconds
         yield scenes
+
+
+@contextmanager
+def open_origin(origin: Origin) -> Iterator[Scene]:
+    """Open a scene again, as it was opened; errors as `open_scenes`."""
+    with open_scenes(origin.paths, origin.settings) as scenes:
+        yield scenes[origin.which]

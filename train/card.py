@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from train.config import Family, LabelSets, Recipe
 from train.data.convert import SOURCES
 from train.data.mixture import Corpus
 from train.data.records import read_set_facts
+from train.data.views import ViewLaw
 from train.tokenizer import STOP
 
 OPEN_LICENCE = "Apache-2.0"
@@ -45,7 +47,7 @@ def make_card(recipe: Recipe, corpus: Corpus, version: str) -> dict[str, Any]:
         if recipe.labels == LabelSets()
         else {
             "scene": list(recipe.labels.scenes),
-            "objects": _object_classes(corpus, recipe.labels.objects),
+            "objects": _object_classes(corpus, recipe.labels.objects, ViewLaw().size_px),
             "masks": [label for label in recipe.labels.masks if label in STUFF],
             "change": ["land cover", "building"],
         },
@@ -53,6 +55,9 @@ def make_card(recipe: Recipe, corpus: Corpus, version: str) -> dict[str, Any]:
 
 
 UNKNOWN = dict.fromkeys(("licence", "terms", "teaches"), "not stated")
+
+CLOSEST_PX, CLOSEST_FRAC = 96, 0.3
+"""The smallest part of an image with objects that is shown alone, in pixels and as a share of its shorter side."""
 
 STUFF = ("building", "forest", "road", "unpaved land", "vegetation", "water")
 """Mask classes that `segment` offers by itself; the rest are objects, better found as boxes."""
@@ -77,16 +82,25 @@ def _data_entry(name: str, n_records: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _object_classes(corpus: Corpus, labels: Collection[str]) -> list[dict[str, Any]]:
-    """List each class with the 5th to 95th percentile of the ground sampling it had, where sets state it."""
+def _object_classes(corpus: Corpus, labels: Collection[str], size_px: int) -> list[dict[str, Any]]:
+    """List each class with the 5th to 95th percentile of the ground that a model pixel showed, where sets state it.
+
+    A view shows an image as a whole, or a part down to `train.data.views`' smallest: each image counts with both.
+    """
     seen: dict[str, list[float]] = defaultdict(list)
-    for records in corpus.records.values():
+    for name, records in corpus.records.items():
         for record in records:
-            if record.gsd_m is not None:
-                for label in {item.label for item in record.objects}:
-                    seen[label].append(record.gsd_m)
+            if record.gsd_m is None or not record.objects:
+                continue
+            with Image.open(corpus.folders[name] / record.images[0]) as image:
+                short_px = min(image.size)
+            sides_px = short_px, max(min(CLOSEST_PX, short_px), CLOSEST_FRAC * short_px)
+            for label in {item.label for item in record.objects}:
+                seen[label] += [record.gsd_m * side_px / size_px for side_px in sides_px]
     entries: list[dict[str, Any]] = []
     for label in labels:
-        low_high = [round(float(v), 2) for v in np.percentile(seen[label], [5, 95])] if seen[label] else None
+        low_high = (
+            [round(float(v), 2) for v in np.percentile(seen[label], [5, 95], method="nearest")] if seen[label] else None
+        )
         entries.append({"label": label} | ({"gsd_m": low_high} if low_high else {}))
     return entries

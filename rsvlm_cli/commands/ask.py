@@ -9,7 +9,7 @@ from rsvlm_cli.errors import EXIT_TEST_FALSE, UsageError
 from rsvlm_cli.options import MODEL, InputOptions, ModelOptions, OutputOptions, Zoom, split_arguments
 
 if TYPE_CHECKING:
-    from rsvlm_cli.scene import Settings
+    from rsvlm_cli.settings import Settings
 
 logger = logging.getLogger(__name__)
 

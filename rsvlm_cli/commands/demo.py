@@ -42,7 +42,7 @@ def demo(
     from rsvlm_cli.output.files import check_target
     from rsvlm_cli.output.text import report_to_text
     from rsvlm_cli.results import Report
-    from rsvlm_cli.scene import Settings
+    from rsvlm_cli.settings import Settings
 
     out.mkdir(parents=True, exist_ok=True)
     for name in NAMES:

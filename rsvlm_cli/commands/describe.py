@@ -23,16 +23,14 @@ def describe(
         str | None,
         typer.Option("--box", metavar="X1,Y1,X2,Y2", help="The region in pixels (or after map: or lonlat:)."),
     ] = None,
-    bbox: Annotated[
-        str | None,
-        typer.Option("--bbox", metavar="X1,Y1,X2,Y2", help="The region in the raster's map coordinates."),
-    ] = None,
 ) -> None:
-    """Say what a region of a raster shows."""
+    """Say what a region of a raster shows; --box or --bbox names it."""
+    from dataclasses import replace
+
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
 
-    if (box is None) == (bbox is None):
+    if (box is None) == (read.bbox is None):
         raise UsageError("found neither or both of --box and --bbox, wanted one region: --box X1,Y1,X2,Y2 in pixels")
-    region, settings = box or f"map:{bbox}", model.settings(read)
+    region, settings = box or f"map:{read.bbox}", model.settings(replace(read, bbox=None))
     deliver(lambda path: pipeline.describe(path, region, settings), [raster], out.targets(read))

@@ -6,10 +6,12 @@ import typer
 
 from rsvlm_cli.options import (
     InputOptions,
+    JobsOption,
     MinScoreOption,
     ModelOptions,
     OutputOptions,
     RastersArgument,
+    ScaleOption,
     TileOption,
     parse_labels,
 )
@@ -30,16 +32,26 @@ def detect(
         list[str] | None, typer.Option("--classes", "-c", metavar="A,B,C", help="What to look for.")
     ] = None,
     tile: TileOption = "auto",
+    scale: ScaleOption = None,
     min_score: MinScoreOption = 0.2,
+    jobs: JobsOption = 1,
 ) -> None:
     """Find every object of the classes, as boxes in pixels and on the map."""
+    from dataclasses import replace
+
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
     from rsvlm_cli.output.progress import with_progress
 
-    labels, settings = parse_labels(classes), model.settings(read, tile=tile, min_score=min_score)
+    labels = parse_labels(classes)
+    settings = model.settings(read, tile=tile, scale=scale, min_score=min_score, jobs=jobs)
+    targets = out.targets(read)
     deliver(
-        lambda raster: with_progress(lambda progress: pipeline.detect("detect", raster, labels, settings, progress)),
+        lambda raster: with_progress(
+            lambda progress: pipeline.detect(
+                "detect", raster, labels, replace(settings, journal=targets.journal(raster)), progress
+            )
+        ),
         rasters,
-        out.targets(read),
+        targets,
     )

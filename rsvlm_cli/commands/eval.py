@@ -56,7 +56,7 @@ def eval(
     from rsvlm_cli.output.document import dump
     from rsvlm_cli.output.files import check_target, write_text
     from rsvlm_cli.output.progress import stages_bar
-    from rsvlm_cli.scene import Settings
+    from rsvlm_cli.settings import Settings
     from rsvlm_cli.workshop import enter_workshop
 
     enter_workshop(needs=("pycocotools", "shapely", "pyogrio", "yaml"), extra="eval")

@@ -5,7 +5,16 @@ from typing import Annotated
 import typer
 
 from rsvlm_cli.errors import UsageError
-from rsvlm_cli.options import InputOptions, MinScoreOption, ModelOptions, OutputOptions, TileOption, split_arguments
+from rsvlm_cli.options import (
+    InputOptions,
+    JobsOption,
+    MinScoreOption,
+    ModelOptions,
+    OutputOptions,
+    ScaleOption,
+    TileOption,
+    split_arguments,
+)
 
 EXAMPLES = (
     'rsvlm ground scene.tif "the largest building"',
@@ -27,19 +36,29 @@ def ground(
         list[str] | None, typer.Option("--phrase", "-p", help="What to find; may be given several times.")
     ] = None,
     tile: TileOption = "whole",
+    scale: ScaleOption = None,
     min_score: MinScoreOption = 0.0,
+    jobs: JobsOption = 1,
 ) -> None:
     """Find what a phrase names, as boxes in pixels and on the map."""
+    from dataclasses import replace
+
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
     from rsvlm_cli.output.progress import with_progress
 
     rasters, words = split_arguments(arguments)
-    phrases, settings = [*words, *(phrase or ())], model.settings(read, tile=tile, min_score=min_score)
+    phrases = [*words, *(phrase or ())]
+    settings = model.settings(read, tile=tile, scale=scale, min_score=min_score, jobs=jobs)
     if not phrases:
         raise UsageError('found no phrase, wanted what to find: "the red roof" after the raster, or -p ship')
+    targets = out.targets(read)
     deliver(
-        lambda raster: with_progress(lambda progress: pipeline.detect("ground", raster, phrases, settings, progress)),
+        lambda raster: with_progress(
+            lambda progress: pipeline.detect(
+                "ground", raster, phrases, replace(settings, journal=targets.journal(raster)), progress
+            )
+        ),
         rasters,
-        out.targets(read),
+        targets,
     )

@@ -5,10 +5,13 @@ from typing import Annotated
 import typer
 
 from rsvlm_cli.options import (
+    CellOption,
     InputOptions,
+    JobsOption,
     ModelOptions,
     OutputOptions,
     RastersArgument,
+    ScaleOption,
     ThresholdOption,
     TileOption,
     parse_labels,
@@ -17,6 +20,7 @@ from rsvlm_cli.options import (
 EXAMPLES = (
     "rsvlm segment scene.tif --label water --out water.tif --preview water.png",
     "rsvlm segment scene.tif --label water,forest --tile 512 --out cover.gpkg",
+    "rsvlm segment huge.tif --label water --aoi county.geojson --cell 2m --jobs 2 --out water.tif",
 )
 
 
@@ -30,17 +34,28 @@ def segment(
         typer.Option("--label", "-l", metavar="A,B,C", help="What to mask; a cell gets the most probable one."),
     ] = None,
     tile: TileOption = "auto",
+    scale: ScaleOption = None,
+    cell: CellOption = None,
     threshold: ThresholdOption = 0.5,
+    jobs: JobsOption = 1,
 ) -> None:
     """Mask the ground that is of a label; prints each label's share and area."""
+    from dataclasses import replace
+
     from rsvlm_cli import pipeline
     from rsvlm_cli.output.deliver import deliver
     from rsvlm_cli.output.progress import with_progress
 
-    labels, settings = parse_labels(label), model.settings(read, tile=tile, threshold=threshold)
+    labels = parse_labels(label)
+    settings = model.settings(read, tile=tile, scale=scale, cell=cell, threshold=threshold, jobs=jobs)
+    targets = out.targets(read)
     deliver(
-        lambda raster: with_progress(lambda progress: pipeline.segment(raster, labels, settings, progress)),
+        lambda raster: with_progress(
+            lambda progress: pipeline.segment(
+                raster, labels, replace(settings, journal=targets.journal(raster)), progress
+            )
+        ),
         rasters,
-        out.targets(read),
+        targets,
         masks=True,
     )

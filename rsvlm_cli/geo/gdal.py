@@ -20,6 +20,9 @@ OPTIONS = {
     "GDAL_VRT_ENABLE_PYTHON": "NO",  # nor does a raster run code
 }
 
+WINDOW_CACHE_BYTES = 64 * 2**20
+"""GDAL's block cache while windows are read one beside the other: a scene's size must not show in the memory."""
+
 DRIVERS = [
     *("GTiff", "VRT", "JPEG", "PNG", "JP2OpenJPEG", "NITF", "HFA", "ENVI", "netCDF", "HDF5", "HDF5Image", "GPKG"),
     *("MBTiles", "WEBP", "BMP", "GIF", "AAIGrid", "EHdr", "ERS", "SENTINEL2", "SAFE", "DIMAP", "PCIDSK", "PDS4"),
@@ -38,15 +41,21 @@ MAX_INFLATION = 20_000
 
 
 @contextmanager
-def gdal_session(path: str | Path, doing: Literal["read", "write"] = "read") -> Iterator[None]:
+def gdal_session(path: str | Path, doing: Literal["read", "write"] = "read", *, small: bool = False) -> Iterator[None]:
     """Run GDAL calls with `OPTIONS`; GDAL's faults come out as one line.
+
+    Args:
+        path: for messages.
+        doing: which kind of error a fault is.
+        small: whether little is read, so that `WINDOW_CACHE_BYTES` are enough to remember.
 
     Raises:
         RasterUnreadable: for any fault while reading.
         InputError: for any fault while writing.
     """
     try:
-        with rasterio.Env(**OPTIONS), warnings.catch_warnings():
+        options = OPTIONS | ({"GDAL_CACHEMAX": WINDOW_CACHE_BYTES} if small else {})
+        with rasterio.Env(**options), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
     except (RasterioError, CPLE_BaseError, CRSError, OSError, MemoryError) as error:

@@ -106,6 +106,14 @@ class Georeference:
         """
         return self.crs_to_px(self._warp(LONLAT, self._crs, points_lonlat))
 
+    def points_to_px(self, points: Points, crs: CRS) -> Points:
+        """Convert ``(N, 2)`` points of another coordinate system to pixel coordinates.
+
+        Raises:
+            NotGeoreferenced: as `crs_to_lonlat`.
+        """
+        return self.crs_to_px(self._warp(crs, self._crs, points))
+
     def px_to_lonlat(self, points_px: Points) -> Points:
         """Convert ``(N, 2)`` pixel coordinates to longitude and latitude.
 

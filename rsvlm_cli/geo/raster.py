@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from rsvlm_cli.errors import UsageError, WindowOutside
 from rsvlm_cli.geo.bands import BandChoice, BandFacts, BandMode, choose_bands
 from rsvlm_cli.geo.dates import Dated, find_date
-from rsvlm_cli.geo.gdal import gdal_session, open_dataset
+from rsvlm_cli.geo.gdal import WINDOW_CACHE_BYTES, gdal_session, open_dataset
 from rsvlm_cli.geo.locate import Location, locate
 from rsvlm_cli.geo.stretch import MID_TONE, Stretch, StretchRule, fit_stretch
 from rsvlm_cli.results import Affine6, Alignment, BoxPx, Source
@@ -187,7 +187,8 @@ class Raster(AbstractContextManager["Raster"]):
         """Read at once. Valid means data in any chosen band, and none of them NaN or infinite."""
         indexes = list(self.bands.indexes)
         out_shape = (len(indexes), *shape)
-        with gdal_session(self.path):
+        stored = window.width * window.height * self.dataset.count * np.dtype(self.dtype).itemsize
+        with gdal_session(self.path, small=stored < WINDOW_CACHE_BYTES / 16):
             values = self.dataset.read(indexes, window=window, out_shape=out_shape, resampling=resampling)
             if all(self.dataset.mask_flag_enums[k - 1] == [MaskFlags.all_valid] for k in indexes):
                 valid = np.ones(shape, bool)

@@ -23,7 +23,7 @@ from rsvlm_cli.output.overlay import MAX_SIDE_PX, Picture, draw_overlay, draw_sm
 from rsvlm_cli.output.page import MAX_PAGE_SIDE_PX, build_page
 from rsvlm_cli.output.stac import build_item
 from rsvlm_cli.output.style import style_qml
-from rsvlm_cli.output.text import report_to_text
+from rsvlm_cli.output.text import looks_to_text, report_to_text
 from rsvlm_cli.results import Mask, Report
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,15 @@ class Targets:
             for path in (self.out, self.preview, self.report, self.stac)
         )
         return replace(self, out=out, preview=preview, report=report, stac=stac)
+
+    def journal(self, raster: str) -> Path | None:
+        """Return the file beside the output that keeps what a raster's windows said until the output is there."""
+        out = self.of(raster).out
+        if out is None:
+            return None
+        # Lines of several rasters go into one file.
+        name = f"{out.name}.{Path(raster).stem}" if out.suffix == ".jsonl" else out.name
+        return out.with_name(f"{name}.journal")
 
     def check(self, rasters: Sequence[str], *, masks: bool) -> None:
         """Refuse what cannot be written before any work is done; ``masks`` says whether the task makes one.
@@ -128,6 +137,7 @@ def deliver(work: Callable[[str], Report], rasters: Sequence[str], targets: Targ
     """
     targets.check(rasters, masks=masks)
     failed, truncated = 0, False
+    done: list[Path] = []
     with ExitStack() as stack:
         lines = _open_lines(stack, targets)
         for raster in rasters:
@@ -140,7 +150,9 @@ def deliver(work: Callable[[str], Report], rasters: Sequence[str], targets: Targ
                 failed += 1
                 logger.error("%s", error)
                 continue
+            done += filter(None, [targets.journal(raster)])
             truncated |= report.truncated
+            _tell_looks(report)
             for warning in report.warnings:
                 logger.warning("%s", warning)
             if report.truncated and len(rasters) > 1:
@@ -148,6 +160,8 @@ def deliver(work: Callable[[str], Report], rasters: Sequence[str], targets: Targ
             _print(report, targets, several=len(rasters) > 1)
             if lines:
                 lines.write(dump(report_to_json(report)) + "\n")
+    for journal in done:
+        journal.unlink(missing_ok=True)
     if failed:
         raise BatchError(f"{failed} of {len(rasters)} rasters failed, the others are done")
     if truncated:
@@ -237,6 +251,14 @@ def _open_lines(stack: ExitStack, targets: Targets) -> TextIO | None:
         return None
     part = stack.enter_context(replaced_file(targets.out, overwrite=targets.overwrite))
     return stack.enter_context(part.open("w", encoding="utf-8"))
+
+
+def _tell_looks(report: Report) -> None:
+    """Say what the model saw: to a person always, to a log where more is asked for."""
+    if sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING):
+        sys.stderr.write(f"note: {looks_to_text(report)}\n")
+    else:
+        logger.info("%s", looks_to_text(report))
 
 
 def _print(report: Report, targets: Targets, *, several: bool) -> None:

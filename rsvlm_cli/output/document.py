@@ -17,7 +17,7 @@ from rsvlm_cli import __version__
 from rsvlm_cli.errors import NotGeoreferenced
 from rsvlm_cli.geo.georef import Georeference, box_ring, close_ring
 from rsvlm_cli.geo.write import polygonise_mask
-from rsvlm_cli.results import SCHEMA_VERSION, Answer, Box, BoxPx, ClassScores, Hop, Mask, Report, Source
+from rsvlm_cli.results import SCHEMA_VERSION, Answer, Box, BoxPx, ClassScores, Count, Hop, Mask, Report, Result, Source
 
 Point = tuple[float, float]
 Ring = tuple[Point, ...]
@@ -86,7 +86,14 @@ class MaskCells(Place):
     cover: tuple[LabelCover, ...]
 
 
-RESULT_KINDS: dict[type, str] = {Answer: "answer", ClassScores: "class_scores", Box: "box", Hop: "hop", Mask: "mask"}
+RESULT_KINDS: dict[type, str] = {
+    Answer: "answer",
+    ClassScores: "class_scores",
+    Count: "count",
+    Box: "box",
+    Hop: "hop",
+    Mask: "mask",
+}
 EXTRA: dict[type, tuple[type, ...]] = {Box: (BoxPlace,), Hop: (BoxPlace,), Mask: (MaskCells,)}
 OMITTED: dict[type, tuple[str, ...]] = {Mask: ("cells", "probability")}
 """Arrays: the cells are written as runs, and of the probabilities the mean of each label."""
@@ -107,7 +114,7 @@ def dump(document: dict[str, Any], *, indent: int | None = None) -> str:
     return text if indent is None else re.sub(r"\[\n[^][{}]*\]", lambda part: re.sub(r"\n\s*", " ", part[0]), text)
 
 
-def _result(result: Answer | ClassScores | Box | Mask, source: Source) -> dict[str, Any]:
+def _result(result: Result, source: Source) -> dict[str, Any]:
     omitted = OMITTED.get(type(result), ())
     values = {field.name: getattr(result, field.name) for field in fields(result) if field.name not in omitted}
     place: Place | None = None

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rsvlm_cli.geo.write import COLOURS
 from rsvlm_cli.output.document import cover
 from rsvlm_cli.output.text import report_to_text
-from rsvlm_cli.results import Box, BoxPx, Mask, Report
+from rsvlm_cli.results import Box, BoxPx, Count, Mask, Report
 
 MASK_OPACITY = 0.5
 MIN_SIDE_PX, MAX_SIDE_PX = 512, 1024
@@ -136,7 +136,7 @@ def _legend(report: Report) -> list[tuple[str | None, str]]:
         scores = [box.score for box in boxes if box.label == label and box.score is not None]
         best = f", best score {max(scores):.2f}" if scores else ""
         lines.append((label, f"{label}: {sum(box.label == label for box in boxes)}{best}"))
-    words = [result for result in report.results if not isinstance(result, (Box, Mask))]
+    words = [result for result in report.results if not isinstance(result, (Box, Count, Mask))]
     for result in words:
         question = getattr(result, "question", None)
         text = report_to_text(Report(task="", model=("", ""), sources=report.sources, results=(result,)))

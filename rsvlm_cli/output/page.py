@@ -24,7 +24,7 @@ from rsvlm_cli.output.features import report_features
 from rsvlm_cli.output.mapview import Layer, css_colour, describe_view, draw_dates, draw_north, list_layers
 from rsvlm_cli.output.markup import Markup, escape, facts, heading, join, plain, table, tag
 from rsvlm_cli.output.overlay import Picture
-from rsvlm_cli.results import Answer, Box, ClassScores, Mask, Report, Result
+from rsvlm_cli.results import Answer, Box, ClassScores, Count, Mask, Report, Result
 
 MAX_PAGE_SIDE_PX = 2048
 """Of a picture: some 2 MB a date."""
@@ -148,7 +148,11 @@ def _sections(report: Report) -> Iterator[Markup]:
 
 
 def _tables(report: Report) -> Iterator[Markup]:
-    """Give the boxes, what each mask covers, and its patches."""
+    """Give the counts, the boxes, what each mask covers, and its patches."""
+    counts = [result for result in report.results if isinstance(result, Count)]
+    if counts:
+        rows = [(count.label, str(count.n)) for count in counts]
+        yield _section("Counts", table(("label", "n"), rows), f"boxes that score at least {counts[0].min_score:g}")
     boxes = [result for result in report.results if isinstance(result, Box)]
     if boxes:
         methods = dict.fromkeys(box.score_method for box in boxes if box.score_method)
@@ -156,9 +160,9 @@ def _tables(report: Report) -> Iterator[Markup]:
     for mask in (result for result in report.results if isinstance(result, Mask)):
         covers = cover(mask, report.sources[0])
         names = [field.name for field in fields(covers[0])] if covers else []
-        rows = [[_cell(name, getattr(line, name)) for name in names] for line in covers]
+        cells = [[_cell(name, getattr(line, name)) for name in names] for line in covers]
         between = name_pair(mask, report)
-        yield _section(f"Cover {between}", table([heading(name) for name in names], rows), mask.score_method or "")
+        yield _section(f"Cover {between}", table([heading(name) for name in names], cells), mask.score_method or "")
         yield _section(f"Patches {between}", _places(report, [mask]), "")
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from rsvlm_cli.output.document import cover, name_date
-from rsvlm_cli.results import Answer, Box, ClassScores, Mask, Report, Source
+from rsvlm_cli.results import Answer, Box, ClassScores, Count, Mask, Report, Result, Source
 
 
 def report_to_text(report: Report, *, with_name: bool = False) -> str:
     """Return the answer's lines; ``with_name`` puts the raster's name first, as grep does for several files."""
     name = f"{report.sources[0].path}: " if with_name else ""
-    # Where words answer, a box beside them is the region they speak of.
-    words = [result for result in report.results if isinstance(result, Answer)]
+    # Where words or numbers answer, a box beside them is what they speak of.
+    words = [result for result in report.results if isinstance(result, (Answer, Count))]
     lines = [line for result in words or report.results for line in _lines(result, report.sources[0])]
     changes = [result for result in report.results if isinstance(result, (Answer, Mask)) and result.pair]
     if changes:
@@ -18,11 +18,13 @@ def report_to_text(report: Report, *, with_name: bool = False) -> str:
     return "".join(f"{name}{line}\n" for line in lines)
 
 
-def _lines(result: Answer | ClassScores | Box | Mask, source: Source) -> list[str]:
+def _lines(result: Result, source: Source) -> list[str]:
     if isinstance(result, Answer):
         return [one_line(result.text)]
     if isinstance(result, ClassScores):
         return [f"{p:.3f}\t{label}" for label, p in zip(result.labels, result.probabilities, strict=True)]
+    if isinstance(result, Count):
+        return [f"{result.n}\t{result.label}"]
     if isinstance(result, Box):
         score = "" if result.score is None else f"{result.score:.2f}"
         return [f"{result.label}\t{score}\t" + ",".join(f"{v:.0f}" for v in result.box_px)]
@@ -46,6 +48,17 @@ def _change_lines(report: Report, changes: Sequence[Answer | Mask]) -> list[str]
             score = "-" if c.mean_probability is None else f"{c.mean_probability:.2f}"
             lines.append("\t".join([before, after, c.label, str(c.n_patches), f"{c.share:.1%}", area, score]))
     return lines
+
+
+def looks_to_text(report: Report) -> str:
+    """Return in one line what the model was shown."""
+    seen = []
+    for look in report.looks:
+        windows = f"{look.n_windows} windows" if look.n_windows != 1 else "1 window"
+        gsd = "" if look.model_gsd_m is None else f", {look.model_gsd_m:.3g} m a pixel"
+        size = " x ".join(f"{side:g}" for side in look.window_px)
+        seen.append(f"{windows} of {size} px as {look.model_px[0]} x {look.model_px[1]} px{gsd}")
+    return f"{report.sources[0].path}: the model saw " + "; ".join(seen)
 
 
 def one_line(text: str) -> str:

@@ -1,11 +1,15 @@
-"""What several overlapping windows of one raster say, as one answer. Coordinates are the raster's pixels.
+"""The boxes of overlapping windows of one raster, as one answer. Coordinates are the raster's pixels."""
 
-Axes: N boxes, L labels, R rows and Q columns of the mosaic's cells, g cells on each side of one window's mask.
-"""
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
+from shapely import STRtree
+from shapely import box as shapely_boxes
 
-from rsvlm_cli.results import Box, BoxPx, Mask
+from rsvlm_cli.results import Box, BoxPx
 
 SAME_LABEL_IOU = 0.5
 """Two boxes of one label that overlap more are one thing. Source: the usual limit of detection benchmarks."""
@@ -16,92 +20,177 @@ OTHER_LABEL_IOU = 0.8
 CONTAINED_FRAC = 0.8
 """A box of the same label that lies so far inside another is the part that a window's edge has cut off."""
 
-NO_DATA = 255
-EDGE_WEIGHT = 0.05
-"""Of a window's outermost cells beside its centre's: the model sees less around them."""
+CUT_CONTAINED_FRAC = 0.5
+"""The same for a box that is known to be cut."""
+
+CUT_FRAC = 0.015
+"""A side so near its window's edge, as a share of the window, may go on beyond it; boxes come in hundredths."""
+
+LEFT, TOP, RIGHT, BOTTOM = range(4)
 
 
-def suppress_repeated(boxes: list[Box], *, across_labels: bool) -> list[Box]:
-    """Keep the best-scored of boxes that name one thing; the rest keep their scores and come best first.
+@dataclass(frozen=True, slots=True)
+class SeenBox:
+    """A box as a window saw it.
+
+    Attributes:
+        box: in the raster's pixels.
+        cut: which of its sides, left, top, right, bottom, the window's edge may have cut.
+        turn: when it was seen; among equals, the earlier one comes first.
+    """
+
+    box: Box
+    cut: tuple[bool, bool, bool, bool] = (False, False, False, False)
+    turn: int = 0
+
+    @classmethod
+    def of(cls, box: Box, window_px: BoxPx, raster_px: BoxPx) -> "SeenBox":
+        """Return a window's box; where the window ends with the raster nothing is cut."""
+        margin = CUT_FRAC * max(window_px[2] - window_px[0], window_px[3] - window_px[1])
+        left, top, right, bottom = (
+            abs(box.box_px[k] - window_px[k]) <= margin and window_px[k] != raster_px[k] for k in range(4)
+        )
+        return cls(box, (left, top, right, bottom))
+
+
+class BoxMerger:
+    """Merges boxes as windows pass, row by row: what no later window can touch is settled and done.
+
+    First the parts of one thing that windows have cut are joined; then, of boxes that name one thing, one stays: a
+    whole one before a cut one, the best-scored before the others. Scores are kept; a joined box has its best part's.
 
     Args:
-        boxes: of all windows.
         across_labels: whether a thing has one label alone; phrases that a user gave may well name the same thing.
     """
-    order = sorted(range(len(boxes)), key=lambda k: -(boxes[k].score or 0.0))
-    corners = np.array([boxes[k].box_px for k in order], float).reshape(-1, 4)
-    labels = np.array([boxes[k].label for k in order])
-    area = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
-    alive = np.ones(len(order), bool)
-    for k in range(len(order)):
-        if not alive[k]:
+
+    def __init__(self, *, across_labels: bool) -> None:
+        self.across_labels = across_labels
+        self._open: list[SeenBox] = []
+        self._done: list[SeenBox] = []
+        self._turns = count()
+
+    def add(self, boxes: Iterable[SeenBox]) -> None:
+        """Add a window's boxes."""
+        self._open += [replace(seen, turn=next(self._turns)) for seen in boxes]
+
+    def settle(self, top_px: float) -> None:
+        """Decide on what lies above a line; no later box may reach above it."""
+        if not self._open:
+            return
+        # A joined box may touch what none of its parts does.
+        corners = np.concatenate([_corners(self._open), _corners(_join_cut(self._open))])
+        group = _groups(len(corners), _touching(corners))
+        lowest = np.full(len(corners), -np.inf)
+        np.maximum.at(lowest, group, corners[:, 3])
+        ready = (lowest[group] < top_px)[: len(self._open)]
+        self._done += self._resolve([seen for seen, is_ready in zip(self._open, ready, strict=True) if is_ready])
+        self._open = [seen for seen, is_ready in zip(self._open, ready, strict=True) if not is_ready]
+
+    def finish(self) -> list[Box]:
+        """Return all boxes, the best first."""
+        self._done += self._resolve(self._open)
+        self._open = []
+        return [seen.box for seen in sorted(self._done, key=lambda seen: (-(seen.box.score or 0.0), seen.turn))]
+
+    def _resolve(self, boxes: list[SeenBox]) -> list[SeenBox]:
+        joined = sorted(_join_cut(boxes), key=lambda seen: (any(seen.cut), -(seen.box.score or 0.0), seen.turn))
+        corners, alive = _corners(joined), np.ones(len(joined), bool)
+        beaten: defaultdict[int, list[int]] = defaultdict(list)
+        for winner, loser in _repeated(joined, corners, across_labels=self.across_labels).tolist():
+            beaten[winner].append(loser)
+        for k in range(len(joined)):
+            if alive[k]:
+                alive[beaten[k]] = False
+        return [seen for seen, is_alive in zip(joined, alive, strict=True) if is_alive]
+
+
+def suppress_repeated(boxes: Sequence[Box], *, across_labels: bool) -> list[Box]:
+    """Keep one of the boxes that name one thing; as `BoxMerger`, for boxes of which none is cut."""
+    merger = BoxMerger(across_labels=across_labels)
+    merger.add(SeenBox(box) for box in boxes)
+    return merger.finish()
+
+
+def _corners(boxes: Sequence[SeenBox]) -> np.ndarray:
+    return np.array([seen.box.box_px for seen in boxes], float).reshape(-1, 4)
+
+
+def _touching(corners: np.ndarray) -> np.ndarray:
+    """Return ``(n, 2)`` int, each pair of boxes that share a point, once, the first index the smaller."""
+    shapes = shapely_boxes(*corners.T)
+    pairs = STRtree(shapes).query(shapes, predicate="intersects").T
+    once: np.ndarray = pairs[pairs[:, 0] < pairs[:, 1]]
+    return once
+
+
+def _groups(n: int, pairs: np.ndarray) -> np.ndarray:
+    """Return ``(n,)`` int: the smallest index that each is connected with."""
+    group = np.arange(n)
+    while True:
+        before = group.copy()
+        low = np.minimum(group[pairs[:, 0]], group[pairs[:, 1]])
+        np.minimum.at(group, pairs[:, 0], low)
+        np.minimum.at(group, pairs[:, 1], low)
+        group = group[group]
+        if (group == before).all():
+            return group
+
+
+def _join_cut(boxes: list[SeenBox]) -> list[SeenBox]:
+    """Replace the parts of a thing that neighbouring windows have cut by the box around them."""
+    cut = [k for k, seen in enumerate(boxes) if any(seen.cut)]
+    if len(cut) < 2:
+        return list(boxes)
+    parts = [boxes[k] for k in cut]
+    corners = _corners(parts)
+    pairs = _touching(corners)
+    pairs = pairs[[_continue(parts[i], parts[j]) or _continue(parts[j], parts[i]) for i, j in pairs.tolist()]]
+    group = _groups(len(parts), pairs)
+    members: defaultdict[int, list[SeenBox]] = defaultdict(list)
+    for seen, of in zip(parts, group.tolist(), strict=True):
+        members[of].append(seen)
+    whole = [seen for seen in boxes if not any(seen.cut)]
+    return whole + [_around(group_members) for group_members in members.values()]
+
+
+def _continue(a: SeenBox, b: SeenBox) -> bool:
+    """Say whether B goes on where A is cut, to the right of it or below, at the same height or width."""
+    if a.box.label != b.box.label:
+        return False
+    for near, far, other in ((LEFT, RIGHT, (TOP, BOTTOM)), (TOP, BOTTOM, (LEFT, RIGHT))):
+        if not (a.cut[far] and b.cut[near]):
             continue
-        low = np.maximum(corners[k, :2], corners[k + 1 :, :2])
-        high = np.minimum(corners[k, 2:], corners[k + 1 :, 2:])
-        shared = np.clip(high - low, 0, None).prod(axis=1)
-        iou = shared / (area[k] + area[k + 1 :] - shared)
-        same = labels[k + 1 :] == labels[k]
-        contained = shared / np.minimum(area[k], area[k + 1 :]) > CONTAINED_FRAC
-        alive[k + 1 :] &= ~np.where(same, (iou > SAME_LABEL_IOU) | contained, across_labels & (iou > OTHER_LABEL_IOU))
-    return [boxes[order[k]] for k in np.flatnonzero(alive)]
+        p, q = a.box.box_px, b.box.box_px
+        shared = min(p[other[1]], q[other[1]]) - max(p[other[0]], q[other[0]])
+        spanned = max(p[other[1]], q[other[1]]) - min(p[other[0]], q[other[0]])
+        if p[near] <= q[near] and p[far] < q[far] and shared > SAME_LABEL_IOU * spanned:
+            return True
+    return False
 
 
-class Mosaic:
-    """One grid of cells over an area, filled from the masks of windows.
-
-    Where windows overlap, a cell is the mean of what they say, weighted towards the window whose centre is nearer, so
-    that no seam shows. Memory is ``4 (L + 1) R Q`` bytes, whatever the number of windows.
-
-    Args:
-        labels: one layer each.
-        area_px: what the grid spans.
-        shape_cells: R, Q.
-    """
-
-    def __init__(self, labels: tuple[str, ...], area_px: BoxPx, shape_cells: tuple[int, int]) -> None:
-        self.labels, self.area_px = labels, area_px
-        self._sum = np.zeros((len(labels), *shape_cells), np.float32)
-        self._weight = np.zeros(shape_cells, np.float32)
-
-    def add(self, window_px: BoxPx, p_set: np.ndarray, valid: np.ndarray) -> None:
-        """Add one window.
-
-        Args:
-            window_px: the part of the raster it shows.
-            p_set: ``(L, g, g)``, the probability that a cell is of the label.
-            valid: ``(g, g)`` bool, where the window holds data.
-        """
-        rows, columns = self._weight.shape
-        at_y, from_y, weight_y = _cells_in(self.area_px[1::2], rows, window_px[1::2], p_set.shape[1])
-        at_x, from_x, weight_x = _cells_in(self.area_px[0::2], columns, window_px[0::2], p_set.shape[2])
-        weight = np.outer(weight_y, weight_x) * valid[np.ix_(from_y, from_x)]
-        self._sum[:, at_y, at_x] += weight * p_set[:, from_y][:, :, from_x]
-        self._weight[at_y, at_x] += weight
-
-    def finish(self, threshold: float, score_method: str) -> Mask:
-        """Return the mask: each cell's most probable label where that reaches the threshold, else background."""
-        known = self._weight > 0
-        p_set = self._sum / np.where(known, self._weight, 1)
-        best, top = p_set.argmax(axis=0), p_set.max(axis=0)
-        cells = np.where(top >= threshold, best + 1, 0).astype(np.uint8)
-        cells[~known] = NO_DATA
-        probability = np.where(cells == 0, 1 - top, top).astype(np.float32)
-        return Mask(
-            labels=self.labels,
-            cells=cells,
-            area_px=self.area_px,
-            probability=np.where(known, probability, 0).astype(np.float32),
-            score_method=score_method,
-        )
+def _around(parts: list[SeenBox]) -> SeenBox:
+    if len(parts) == 1:
+        return parts[0]
+    corners = _corners(parts)
+    (x1, y1), (x2, y2) = (float(v) for v in corners[:, :2].min(axis=0)), (float(v) for v in corners[:, 2:].max(axis=0))
+    best = max(parts, key=lambda seen: seen.box.score or 0.0)
+    return SeenBox(replace(best.box, box_px=(x1, y1, x2, y2)), turn=min(seen.turn for seen in parts))
 
 
-def _cells_in(
-    area: tuple[float, ...], n_cells: int, window: tuple[float, ...], n_window_cells: int
-) -> tuple[slice, np.ndarray, np.ndarray]:
-    """Return, along one axis, the mosaic's cells with their centre in a window, their cell in it, and their weight."""
-    size = (area[1] - area[0]) / n_cells
-    centres = area[0] + (np.arange(n_cells) + 0.5) * size
-    inside = np.flatnonzero((centres > window[0]) & (centres < window[1]))
-    share = (centres[inside] - window[0]) / (window[1] - window[0])
-    weight = np.maximum(1 - np.abs(2 * share - 1), EDGE_WEIGHT)
-    return slice(int(inside[0]), int(inside[-1]) + 1), (share * n_window_cells).astype(int), weight.astype(np.float32)
+def _repeated(boxes: Sequence[SeenBox], corners: np.ndarray, *, across_labels: bool) -> np.ndarray:
+    """Return ``(n, 2)`` int, each pair of boxes that name one thing, the one that stays first."""
+    pairs = _touching(corners)
+    a, b = corners[pairs[:, 0]], corners[pairs[:, 1]]
+    area_a, area_b = ((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) for box in (a, b))
+    shared = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(axis=1)
+    iou = shared / np.maximum(area_a + area_b - shared, 1e-9)
+    # The last sliver of a thing may lie outside the whole by as much as boxes are rounded.
+    is_cut = np.array([any(seen.cut) for seen in boxes], bool)
+    needed = np.where(is_cut[pairs[:, 1]], CUT_CONTAINED_FRAC, CONTAINED_FRAC)
+    contained = shared / np.maximum(np.minimum(area_a, area_b), 1e-9) > needed
+    labels = np.array([seen.box.label for seen in boxes])
+    same = labels[pairs[:, 0]] == labels[pairs[:, 1]] if len(pairs) else np.zeros(0, bool)
+    one_thing = np.where(same, (iou > SAME_LABEL_IOU) | contained, across_labels & (iou > OTHER_LABEL_IOU))
+    chosen: np.ndarray = pairs[one_thing]
+    # A winner is looked at before those it beats, so pairs come in the order of the better one.
+    return chosen[np.lexsort((chosen[:, 1], chosen[:, 0]))]

@@ -9,7 +9,7 @@ from rsvlm_cli.errors import InputError, WindowOutside
 from rsvlm_cli.output.features import report_features
 from rsvlm_cli.output.text import report_to_text
 from rsvlm_cli.results import Box
-from rsvlm_cli.scene import Settings
+from rsvlm_cli.settings import Settings
 from rsvlm_cli.tasks.grammar import format_mask
 from tests.factories import draw_scene, write_geotiff
 from tests.fake_engine import WRITTEN, FakeReply, FakeStep
@@ -194,17 +194,6 @@ def test_a_region_beyond_the_window_is_refused(here, fake_engine):
     fake_engine()
     with pytest.raises(WindowOutside, match="beyond --window"):
         pipeline.describe("scene.tif", "200,220,240,250", Settings(window="0,0,210,300"))
-
-
-@pytest.mark.parametrize(
-    ("tile", "side", "expected"),
-    [("whole", 512, None), ("auto", 40, None), ("auto", 512, 32), ("100", 512, 100), ("600", 512, None)],
-)
-def test_the_tile_is_what_was_asked_or_twice_what_the_model_sees(here, fake_engine, tile, side, expected):
-    fake_engine()
-    settings = Settings(tile=tile, window=f"0,0,{side},{side}")
-    with scene.open_scene(["scene.tif"], settings) as opened:
-        assert opened.tile_px() == expected
 
 
 def test_sampling_is_for_free_text_alone(here, fake_engine):

@@ -15,7 +15,7 @@ from rsvlm_cli.errors import ReplyTruncated
 from rsvlm_cli.results import Answer, Hop
 from rsvlm_cli.runtime.bundle import read_bundle, write_manifest
 from rsvlm_cli.runtime.preprocess import resize
-from rsvlm_cli.scene import Settings
+from rsvlm_cli.settings import Settings
 from rsvlm_cli.tasks.dialect import NANO, RSCOVLM, ZoomStyle
 from rsvlm_cli.tasks.zoom import format_call
 from tests.bundle_factory import BundleSize, make_bundle

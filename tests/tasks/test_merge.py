@@ -1,8 +1,7 @@
 import numpy as np
-import pytest
 
 from rsvlm_cli.results import Box
-from rsvlm_cli.tasks.merge import Mosaic
+from rsvlm_cli.tasks.merge import BoxMerger, SeenBox
 from rsvlm_cli.tasks.merge import suppress_repeated as suppress
 
 
@@ -39,40 +38,77 @@ def test_nothing_comes_of_nothing():
     assert suppress([], across_labels=True) == []
 
 
-def test_one_window_goes_through_the_mosaic_unchanged():
-    p_set = np.random.default_rng(0).random((2, 24, 24), np.float32)
-    mosaic = Mosaic(("water", "road"), (100.0, 50.0, 900.0, 650.0), (24, 24))
-    mosaic.add((100.0, 50.0, 900.0, 650.0), p_set, np.ones((24, 24), bool))
-    mask = mosaic.finish(0.5, "p")
-    top = p_set.max(axis=0)
-    np.testing.assert_array_equal(mask.cells, np.where(top >= 0.5, p_set.argmax(axis=0) + 1, 0))
-    np.testing.assert_allclose(mask.probability, np.where(top >= 0.5, top, 1 - top), atol=1e-6)
+RASTER = (0, 0, 1000, 1000)
+NO_CUT = (False, False, False, False)
 
 
-def test_windows_that_agree_leave_no_seam():
-    y, x = np.mgrid[:60, :60]
-    truth = ((x // 12 + y // 12) % 2).astype(np.float32)
-    mosaic = Mosaic(("water",), (0.0, 0.0, 600.0, 600.0), (60, 60))
-    for top in (0, 180, 360):
-        for left in (0, 180, 360):
-            part = truth[None, top // 10 : top // 10 + 24, left // 10 : left // 10 + 24]
-            mosaic.add((left, top, left + 240.0, top + 240.0), part, np.ones((24, 24), bool))
-    np.testing.assert_array_equal(mosaic.finish(0.5, "p").cells, truth)
+def seen(label, corners, score, window):
+    return SeenBox.of(box(label, corners, score), window, RASTER)
 
 
-def test_cells_without_data_and_windows_never_seen_are_no_data():
-    valid = np.ones((24, 24), bool)
-    valid[:, :6] = False
-    mosaic = Mosaic(("water",), (0.0, 0.0, 480.0, 240.0), (24, 48))
-    mosaic.add((0.0, 0.0, 240.0, 240.0), np.ones((1, 24, 24), np.float32), valid)
-    cells = mosaic.finish(0.5, "p").cells
-    assert (cells[:, :6] == 255).all()
-    assert (cells[:, 6:24] == 1).all()
-    assert (cells[:, 24:] == 255).all()
+def merge(*boxes):
+    merger = BoxMerger(across_labels=True)
+    merger.add(boxes)
+    return merger.finish()
 
 
-@pytest.mark.parametrize("threshold", [0.3, 0.7])
-def test_the_threshold_decides(threshold):
-    mosaic = Mosaic(("water",), (0.0, 0.0, 24.0, 24.0), (24, 24))
-    mosaic.add((0.0, 0.0, 24.0, 24.0), np.full((1, 24, 24), 0.5, np.float32), np.ones((24, 24), bool))
-    assert (mosaic.finish(threshold, "p").cells == (threshold < 0.5)).all()
+def test_a_side_at_its_window_s_edge_may_be_cut_but_not_where_the_raster_ends():
+    window = (0, 0, 100, 100)
+    assert seen("ship", (0, 10, 100, 20), 0.5, window).cut == (False, False, True, False)
+    assert seen("ship", (20, 10, 99, 100), 0.5, window).cut == (False, False, True, True)
+    assert seen("ship", (20, 10, 90, 90), 0.5, window).cut == NO_CUT
+
+
+def test_two_halves_of_a_thing_longer_than_the_overlap_are_joined_and_keep_the_better_score():
+    left = seen("bridge", (40, 50, 100, 60), 0.7, (0, 0, 100, 100))
+    right = seen("bridge", (75, 49, 140, 60), 0.9, (75, 0, 175, 100))
+    assert merge(left, right) == [box("bridge", (40, 49, 140, 60), 0.9)]
+
+
+def test_four_quarters_are_joined_around_a_corner():
+    windows = [(x, y, x + 100, y + 100) for y in (0, 75) for x in (0, 75)]
+    parts = [
+        seen(
+            "field",
+            tuple(np.clip((20, 20, 160, 160), (x1, y1, x1, y1), (x2, y2, x2, y2)).tolist()),
+            s,
+            (x1, y1, x2, y2),
+        )
+        for (x1, y1, x2, y2), s in zip(windows, (0.3, 0.5, 0.4, 0.2), strict=True)
+    ]
+    assert merge(*parts) == [box("field", (20, 20, 160, 160), 0.5)]
+
+
+def test_neighbours_of_which_no_window_cuts_both_are_not_joined():
+    window, beside = (0, 0, 100, 100), (75, 0, 175, 100)
+    cut, whole = seen("ship", (80, 10, 100, 20), 0.5, window), seen("ship", (95, 10, 120, 20), 0.6, beside)
+    other = seen("car", (75, 10, 90, 20), 0.4, beside)
+    assert merge(cut, whole, other) == [whole.box, cut.box, other.box]
+
+
+def test_a_whole_box_stays_before_a_better_scored_part_of_it():
+    whole = seen("ship", (60, 40, 120, 60), 0.6, (50, 0, 150, 100))
+    part = seen("ship", (60, 40, 100, 60), 0.9, (0, 0, 100, 100))
+    assert merge(part, whole) == [whole.box]
+
+
+def test_settling_row_by_row_gives_what_deciding_at_the_end_gives():
+    rng = np.random.default_rng(5)
+    rows = []
+    for top in range(0, 900, 75):
+        here = []
+        for left in range(0, 900, 75):
+            window = (left, top, left + 100, top + 100)
+            for x, y, w, h in rng.uniform((0, 0, 4, 4), (90, 90, 70, 70), (6, 4)):
+                corners = (left + x, top + y, min(left + x + w, left + 100), min(top + y + h, top + 100))
+                here.append(seen(str(rng.choice(["ship", "car"])), corners, float(rng.random()), window))
+        rows.append((top, here))
+    stepwise, at_once = (BoxMerger(across_labels=True) for _ in range(2))
+    most = 0
+    for top, here in rows:
+        stepwise.settle(top)
+        most = max(most, len(stepwise._open))
+        stepwise.add(here)
+        at_once.add(here)
+    assert 0 < most < sum(len(here) for _, here in rows)
+    assert stepwise.finish() == at_once.finish()

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny_sets import make_tiny_set
+from tiny_sets import SIDE, make_tiny_set
 
 from export.pack import Card
 from train.card import OPEN_LICENCE, RESEARCH_LICENCE, make_card
 from train.config import Recipe
 from train.data.mixture import Corpus
+from train.data.views import ViewLaw
 
 RECIPE = Recipe.from_toml(Path(__file__).parents[2] / "train" / "recipes" / "nano.toml")
 
@@ -34,5 +35,7 @@ def test_export_takes_every_key_and_classes_carry_the_ground_sampling_they_had(t
     card = make_card(RECIPE, corpus, "1.0")
     assert Card(**card).name == "nano"
     by_label = {entry["label"]: entry for entry in card["classes"]["objects"]}
-    assert by_label["building"]["gsd_m"] == [0.5, 0.5]
+    # Images of 240 px at 0.5 m, shown whole or down to 96 px of them.
+    low, high = (0.5 * side_px / ViewLaw().size_px for side_px in (96, SIDE))
+    assert by_label["building"]["gsd_m"] == [round(low, 2), round(high, 2)]
     assert "gsd_m" not in by_label["ship"]

@@ -12,7 +12,7 @@ from PIL import Image
 from rsvlm_cli.errors import InputError, ReplyMalformed, ReplyTruncated
 from rsvlm_cli.results import Box, Mask, Report
 from rsvlm_cli.runtime.bundle import Bundle
-from rsvlm_cli.scene import Settings
+from rsvlm_cli.settings import Settings
 from train.data.convert import REGISTRY
 from train.data.prepare import prepare_set
 from train.data.records import Record, read_records

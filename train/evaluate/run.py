@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rsvlm_cli.runtime.bundle import Bundle, find_bundle, read_bundle, write_manifest
-from rsvlm_cli.scene import Settings
+from rsvlm_cli.settings import Settings
 from train.evaluate import boxes, grounding, masks, questions, texts
 from train.evaluate.bench import Bench, Tally, prepare_sets
 from train.evaluate.score import Points, RowScores, Score, plain

@@ -1,0 +1,60 @@
+"""What one window says of a mask or of boxes, as text or cell by cell, as the model's family speaks."""
+
+from collections.abc import Sequence
+from functools import partial
+from types import ModuleType
+
+import numpy as np
+
+from rsvlm_cli.results import Exchange
+from rsvlm_cli.runtime.features import Spot
+from rsvlm_cli.scene import View
+from rsvlm_cli.tasks import ground as ground_task
+from rsvlm_cli.tasks import segment as segment_task
+from rsvlm_cli.tasks.cells import REACHES, SIDE_MARKS, format_blocks, spot_of
+from rsvlm_cli.tasks.exchange import FoundBox, FoundMask, Request
+
+
+def read_mask(view: View, task: ModuleType, label: str) -> FoundMask:
+    """Ask a window for one label's mask; ``task`` is `tasks.segment` or `tasks.detect_change`."""
+    request = task.request(view.scene.dialect, label)
+    if request.choices:
+        return segment_task.read_cells(label, _read_cells(view, request, label))
+    return segment_task.read(view.scene.dialect, label, view.generate(request))
+
+
+def read_boxes(view: View, phrase: str) -> list[FoundBox]:
+    """Ask a window for the boxes of a phrase."""
+    request = ground_task.request(view.scene.dialect, phrase)
+    if request.choices:
+        reach_at = partial(_read_reach, view, request, phrase)
+        return ground_task.read_cells(
+            phrase, _read_cells(view, request, phrase), reach_at, view.scene.settings.min_score
+        )
+    return ground_task.read(view.scene.dialect, phrase, view.generate(request))
+
+
+def _read_cells(view: View, request: Request, phrase: str) -> np.ndarray:
+    spots = _every_token(view, phrase)
+    p_block = _read(view, request, spots, request.choices, len(spots))
+    drawn = format_blocks(p_block.argmax(axis=1))
+    view.scene.note(Exchange(window_px=view.window_px, prompt=request.prompt, reply=drawn))
+    return p_block
+
+
+def _read_reach(view: View, request: Request, phrase: str, row: int, column: int) -> np.ndarray:
+    """Ask a cell for its box's sides; every cell was read before and is still in the decoder's cache."""
+    spots = _every_token(view, phrase)
+    token, corner = spot_of(row, column, 2 * round(len(spots) ** 0.5))
+    sides = [Spot(token, (phrase, corner, side)) for side in SIDE_MARKS]
+    return _read(view, request, spots + sides, REACHES, len(sides))
+
+
+def _every_token(view: View, phrase: str) -> list[Spot]:
+    # The last vector of a picture is its newline.
+    return [Spot(token, (phrase,)) for token in range(view.scene.bundle.manifest.image.tokens - 1)]
+
+
+def _read(view: View, request: Request, spots: Sequence[Spot], choices: Sequence[str], n: int) -> np.ndarray:
+    with view.scene.timed("decode"):
+        return view.scene.engine.read(view.features, request.prompt, request.expert, spots, choices, n)
