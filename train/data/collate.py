@@ -26,7 +26,7 @@ from train.tokenizer import TextCodec
 
 IGNORE = -100
 
-BOX_WEIGHT = 1.0
+BOX_WEIGHT = 8.0
 """Loss weight of one box's four sides; a "yes" and its end weigh 1.4."""
 
 MEAN = STD = (0.5, 0.5, 0.5)
