@@ -96,10 +96,10 @@ def detect(
         phrases = tuple(phrases) if task == "ground" else scene.taught("objects", phrases)
         lattice = plan_lattice(scene, "objects", phrases)
         with open_journal(scene, task, phrases) as journal:
-            sweep = Sweep(scene, FindBoxes(phrases, settings.min_score), journal, progress)
+            sweep = Sweep(scene, FindBoxes(phrases, scene.min_score), journal, progress)
             boxes = sweep_boxes(sweep, lattice, across_labels=task != "ground")
         found = Counter(box.label for box in boxes)
-        counts = [Count(label=label, n=found[label], min_score=settings.min_score) for label in phrases]
+        counts = [Count(label=label, n=found[label], min_score=scene.min_score) for label in phrases]
         return scene.report(task, [*(counts if task == "count" else ()), *boxes])
 
 

@@ -130,6 +130,8 @@ class Scene:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         with self.timed("open model"):
             self.engine = open_engine(settings.model, settings.device, settings.threads)
+        quality = self.engine.bundle.manifest.quality or {}
+        self.min_score, self.threshold = settings.least(quality.get("best_thresholds", {}), len(rasters))
         self.bundle: Bundle = self.engine.bundle
         self.dialect = Dialect.from_json(dict(self.bundle.manifest.dialect))
         self.tally = Tally()

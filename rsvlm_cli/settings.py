@@ -1,11 +1,16 @@
 """What the user chose, and what a scene was opened from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
 ZoomMode = Literal["auto", "off", "paper"]
+
+LEAST_SCORE = 0.2
+LEAST_PROBABILITY = 0.5
+"""Where neither the user nor the bundle says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +30,8 @@ class Settings:
         cell: how fine a mask is wanted, as ``2m`` or ``4px``, or None: as its windows give.
         jobs: processes that look at windows.
         journal: keeps what windows said, so that a run that was interrupted goes on, or None.
-        min_score: boxes that score less are left out, in [0, 1].
-        threshold: probability from which a mask's cell is set, in [0, 1].
+        min_score: boxes that score less are left out, in [0, 1], or None for what suits the model.
+        threshold: probability from which a mask's cell is set, in [0, 1], or None for what suits the model.
         zoom, max_hops: how `rsvlm_cli.zoom` looks closer for an answer, and at how many windows at the most, or None.
         coregister, radiometry, dates: of several dates, as `geo.align.Comparison`.
     """
@@ -46,13 +51,26 @@ class Settings:
     cell: str | None = None
     jobs: int = 1
     journal: Path | None = None
-    min_score: float = 0.0
-    threshold: float = 0.5
+    min_score: float | None = None
+    threshold: float | None = None
     zoom: ZoomMode = "off"
     max_hops: int | None = None
     coregister: bool = False
     radiometry: Literal["auto", "match", "none"] = "auto"
     dates: str | None = None
+
+    def least(self, best: Mapping[str, float], n_dates: int) -> tuple[float, float]:
+        """Return `min_score` and `threshold`, what the user left open as it suits the model.
+
+        Args:
+            best: a bundle's best thresholds by task, as ``rsvlm eval --stamp`` found them.
+            n_dates: how many rasters are looked at together.
+        """
+        mask = "detect-change" if n_dates > 1 else "segment"
+        return (
+            best.get("detect", LEAST_SCORE) if self.min_score is None else self.min_score,
+            best.get(mask, LEAST_PROBABILITY) if self.threshold is None else self.threshold,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def count(
     ] = None,
     tile: TileOption = "auto",
     scale: ScaleOption = None,
-    min_score: MinScoreOption = 0.2,
+    min_score: MinScoreOption = None,
     jobs: JobsOption = 1,
 ) -> None:
     """Count the objects of the classes, in a raster of any size; --out keeps each one's box."""

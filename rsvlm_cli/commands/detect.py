@@ -33,7 +33,7 @@ def detect(
     ] = None,
     tile: TileOption = "auto",
     scale: ScaleOption = None,
-    min_score: MinScoreOption = 0.2,
+    min_score: MinScoreOption = None,
     jobs: JobsOption = 1,
 ) -> None:
     """Find every object of the classes, as boxes in pixels and on the map."""

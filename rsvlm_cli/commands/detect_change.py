@@ -37,7 +37,7 @@ def detect_change(
     tile: TileOption = "auto",
     scale: ScaleOption = None,
     cell: CellOption = None,
-    threshold: ThresholdOption = 0.5,
+    threshold: ThresholdOption = None,
     jobs: JobsOption = 1,
 ) -> None:
     """Mask what changed between dates of one place, each with the next, on the grid of the first."""

@@ -37,7 +37,7 @@ def ground(
     ] = None,
     tile: TileOption = "whole",
     scale: ScaleOption = None,
-    min_score: MinScoreOption = 0.0,
+    min_score: MinScoreOption = None,
     jobs: JobsOption = 1,
 ) -> None:
     """Find what a phrase names, as boxes in pixels and on the map."""

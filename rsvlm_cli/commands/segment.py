@@ -36,7 +36,7 @@ def segment(
     tile: TileOption = "auto",
     scale: ScaleOption = None,
     cell: CellOption = None,
-    threshold: ThresholdOption = 0.5,
+    threshold: ThresholdOption = None,
     jobs: JobsOption = 1,
 ) -> None:
     """Mask the ground that is of a label; prints each label's share and area."""

@@ -49,7 +49,7 @@ def sweep_mask(sweep: Sweep, lattice: Lattice, labels: tuple[str, ...]) -> Mask:
         lattice: the windows of the first look.
         labels: of the mask.
     """
-    scene, threshold = sweep.scene, sweep.scene.settings.threshold
+    scene, threshold = sweep.scene, sweep.scene.threshold
     cells, levels, method = lattice.cells_in(scene.window_px), None, ""
     for n_halvings in range(count_halvings(scene, lattice) + 1):
         finer = lattice.finer(n_halvings)

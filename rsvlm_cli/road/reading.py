@@ -28,9 +28,7 @@ def read_boxes(view: View, phrase: str) -> list[FoundBox]:
     request = ground_task.request(view.scene.dialect, phrase)
     if request.choices:
         reach_at = partial(_read_reach, view, request, phrase)
-        return ground_task.read_cells(
-            phrase, _read_cells(view, request, phrase), reach_at, view.scene.settings.min_score
-        )
+        return ground_task.read_cells(phrase, _read_cells(view, request, phrase), reach_at, view.scene.min_score)
     return ground_task.read(view.scene.dialect, phrase, view.generate(request))
 
 

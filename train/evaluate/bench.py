@@ -29,14 +29,13 @@ class Defaults:
     """What a command takes by itself, for a user who says nothing."""
 
     tile: str
-    threshold: float
 
 
 COMMAND_DEFAULTS = {
-    "detect": Defaults("auto", 0.2),
-    "ground": Defaults("whole", 0.0),
-    "segment": Defaults("auto", 0.5),
-    "detect-change": Defaults("auto", 0.5),
+    "detect": Defaults("auto"),
+    "ground": Defaults("whole"),
+    "segment": Defaults("auto"),
+    "detect-change": Defaults("auto"),
 }
 """As their signatures say; a test holds the two together."""
 
@@ -86,7 +85,9 @@ class Bench:
 
     def threshold(self, task: str) -> float:
         """Return the threshold that a command takes by itself: least score of a box, least probability of a cell."""
-        return COMMAND_DEFAULTS[task].threshold
+        best = (self.bundle.manifest.quality or {}).get("best_thresholds", {})
+        score, probability = Settings().least(best, 2 if task == "detect-change" else 1)
+        return score if task in ("detect", "ground") else probability
 
     def as_command(self, task: str, **values: Any) -> Settings:
         """Return the settings with a command's own tile, and some replaced."""
