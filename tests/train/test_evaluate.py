@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rsvlm_cli.tasks.merge import Mosaic
+from rsvlm_cli.results import Mask
+from rsvlm_cli.tasks.mosaic import finish_mask, to_levels
 from train.data.records import Record
 from train.evaluate.grounding import Target, median_of_others
 from train.evaluate.masks import cells_at, difference_counts
@@ -15,10 +16,13 @@ from train.metrics.masks import confusion
 
 def test_a_threshold_put_on_afterwards_equals_the_one_of_the_command():
     rng = np.random.default_rng(0)
-    mosaic = Mosaic(("water", "building"), (0, 0, 40, 40), (8, 8))
-    mosaic.add((0, 0, 30, 40), rng.random((2, 6, 6), np.float32), np.ones((6, 6), bool))
+    levels = to_levels(rng.random((2, 8, 8), np.float32), rng.random((8, 8)) < 0.8)
+
+    def masked(threshold: float) -> Mask:
+        return finish_mask(("water", "building"), levels, (0.0, 0.0, 40.0, 40.0), threshold, "p")
+
     for threshold in (0.3, 0.5, 0.7, 0.95):
-        np.testing.assert_array_equal(cells_at(mosaic.finish(0.0, ""), threshold), mosaic.finish(threshold, "").cells)
+        np.testing.assert_array_equal(cells_at(masked(0.0), threshold), masked(threshold).cells)
 
 
 def test_every_word_is_asked_as_often_with_one_answer_as_with_the_other():
