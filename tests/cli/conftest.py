@@ -1,5 +1,6 @@
 """Every command meets a real engine with random weights here: its replies are noise of the right form."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def bundle_path(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("home") / "models" / "noise"
     folder.parent.mkdir()
     bundle = make_bundle(folder, size=BundleSize(max_context=2048))
-    write_manifest(folder, replace(bundle.manifest, dialect=NANO.to_json(), classes=CLASSES))
+    dialect = replace(NANO, mask_grid=2 * math.isqrt(bundle.manifest.image.tokens - 1))
+    write_manifest(folder, replace(bundle.manifest, dialect=dialect.to_json(), classes=CLASSES))
     return folder
 
 
