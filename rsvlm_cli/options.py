@@ -57,23 +57,11 @@ StretchOption = Annotated[
 ]
 MinScoreOption = Annotated[
     float | None,
-    typer.Option(
-        "--min-score",
-        min=0,
-        max=1,
-        help="Leave out boxes that score less; by default what suits the model.",
-        rich_help_panel=MODEL,
-    ),
+    typer.Option("--min-score", min=0, max=1, help="Leave out boxes that score less.", rich_help_panel=MODEL),
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option(
-        "--threshold",
-        min=0,
-        max=1,
-        help="Probability from which a cell is set; by default what suits the model.",
-        rich_help_panel=MODEL,
-    ),
+    typer.Option("--threshold", min=0, max=1, help="Probability from which a cell is set.", rich_help_panel=MODEL),
 ]
 TileOption = Annotated[
     str,

@@ -84,7 +84,6 @@ def test_without_arguments_the_help_is_shown(run):
         (["models", "verify", "emptied"], 4, "emptied"),
         (["models", "show", "newer"], 4, "format"),
         (["caption", "scene.tif", "--max-tokens", "2"], 5, "--max-tokens"),
-        (["segment", "scene.tif", "--label", "water", "--max-tokens", "5"], 5, "--max-tokens"),
         (["caption", "scene.tif", "broken.tif", "--jsonl"], 6, "1 of 2"),
     ],
 )  # fmt: skip
