@@ -1,8 +1,10 @@
 """What every test may use: a process without network, made scenes, and the tool as a user starts it."""
 
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,17 @@ settings.register_profile("house", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("house")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _quiet_loggers_again() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the loggers, so that `caplog` hears the next test."""
+    loggers = [logging.getLogger(name) for name in ("rsvlm_cli", "train", "export")]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    yield
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,9 @@ CUT_CONTAINED_FRAC = 0.5
 CUT_FRAC = 0.015
 """A side so near its window's edge, as a share of the window, may go on beyond it; boxes come in hundredths."""
 
+SAME_END_FRAC = 0.05
+"""Parts of one thing end at one side of it where they differ by no more than this share of its length."""
+
 LEFT, TOP, RIGHT, BOTTOM = range(4)
 
 
@@ -36,11 +39,13 @@ class SeenBox:
     Attributes:
         box: in the raster's pixels.
         cut: which of its sides, left, top, right, bottom, the window's edge may have cut.
+        margin_px: how far its sides may lie from where they are seen, by rounding.
         turn: when it was seen; among equals, the earlier one comes first.
     """
 
     box: Box
     cut: tuple[bool, bool, bool, bool] = (False, False, False, False)
+    margin_px: float = 0.0
     turn: int = 0
 
     @classmethod
@@ -50,14 +55,24 @@ class SeenBox:
         left, top, right, bottom = (
             abs(box.box_px[k] - window_px[k]) <= margin and window_px[k] != raster_px[k] for k in range(4)
         )
-        return cls(box, (left, top, right, bottom))
+        return cls(box, (left, top, right, bottom), margin)
+
+    @property
+    def is_sliver(self) -> bool:
+        """Whether a window's edge left so little of it that its size is rounding; the neighbour sees more."""
+        x1, y1, x2, y2 = self.box.box_px
+        left, top, right, bottom = self.cut
+        return ((left or right) and x2 - x1 <= 2 * self.margin_px) or (
+            (top or bottom) and y2 - y1 <= 2 * self.margin_px
+        )
 
 
 class BoxMerger:
     """Merges boxes as windows pass, row by row: what no later window can touch is settled and done.
 
-    First the parts of one thing that windows have cut are joined; then, of boxes that name one thing, one stays: a
-    whole one before a cut one, the best-scored before the others. Scores are kept; a joined box has its best part's.
+    First the parts of one thing that windows have cut are joined, and parts of a box that another window saw go; then,
+    of boxes that name one thing, one stays: a whole one before a cut one, the best-scored before the others. Scores are
+    kept; a joined box has its best part's.
 
     Args:
         across_labels: whether a thing has one label alone; phrases that a user gave may well name the same thing.
@@ -71,7 +86,7 @@ class BoxMerger:
 
     def add(self, boxes: Iterable[SeenBox]) -> None:
         """Add a window's boxes."""
-        self._open += [replace(seen, turn=next(self._turns)) for seen in boxes]
+        self._open += [replace(seen, turn=next(self._turns)) for seen in boxes if not seen.is_sliver]
 
     def settle(self, top_px: float) -> None:
         """Decide on what lies above a line; no later box may reach above it."""
@@ -93,7 +108,9 @@ class BoxMerger:
         return [seen.box for seen in sorted(self._done, key=lambda seen: (-(seen.box.score or 0.0), seen.turn))]
 
     def _resolve(self, boxes: list[SeenBox]) -> list[SeenBox]:
-        joined = sorted(_join_cut(boxes), key=lambda seen: (any(seen.cut), -(seen.box.score or 0.0), seen.turn))
+        joined = sorted(
+            _without_parts(_join_cut(boxes)), key=lambda seen: (any(seen.cut), -(seen.box.score or 0.0), seen.turn)
+        )
         corners, alive = _corners(joined), np.ones(len(joined), bool)
         beaten: defaultdict[int, list[int]] = defaultdict(list)
         for winner, loser in _repeated(joined, corners, across_labels=self.across_labels).tolist():
@@ -163,18 +180,45 @@ def _continue(a: SeenBox, b: SeenBox) -> bool:
         p, q = a.box.box_px, b.box.box_px
         shared = min(p[other[1]], q[other[1]]) - max(p[other[0]], q[other[0]])
         spanned = max(p[other[1]], q[other[1]]) - min(p[other[0]], q[other[0]])
-        if p[near] <= q[near] and p[far] < q[far] and shared > SAME_LABEL_IOU * spanned:
+        if p[far] < q[far] and q[near] < p[far] and shared > SAME_LABEL_IOU * spanned:
             return True
     return False
 
 
 def _around(parts: list[SeenBox]) -> SeenBox:
+    """Return the box around parts of one thing; a side of it is cut if all parts that end there are."""
     if len(parts) == 1:
         return parts[0]
     corners = _corners(parts)
-    (x1, y1), (x2, y2) = (float(v) for v in corners[:, :2].min(axis=0)), (float(v) for v in corners[:, 2:].max(axis=0))
+    sides = np.concatenate([corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)])
+    ends_there = np.abs(corners - sides) <= SAME_END_FRAC * np.tile(sides[2:] - sides[:2], 2)
+    left, top, right, bottom = (~ends_there | np.array([seen.cut for seen in parts])).all(axis=0).tolist()
+    x1, y1, x2, y2 = sides.tolist()
     best = max(parts, key=lambda seen: seen.box.score or 0.0)
-    return SeenBox(replace(best.box, box_px=(x1, y1, x2, y2)), turn=min(seen.turn for seen in parts))
+    first = min(seen.turn for seen in parts)
+    margin_px = max(seen.margin_px for seen in parts)
+    return SeenBox(replace(best.box, box_px=(x1, y1, x2, y2)), (left, top, right, bottom), margin_px, first)
+
+
+def _without_parts(boxes: list[SeenBox]) -> list[SeenBox]:
+    """Leave out each cut box that is a part of another one: inside it, and ending with it wherever it is not cut."""
+    corners = _corners(boxes)
+    pairs = _touching(corners)
+    both_ways = np.concatenate([pairs, pairs[:, ::-1]])
+    part, whole = corners[both_ways[:, 0]], corners[both_ways[:, 1]]
+    cut = np.array([seen.cut for seen in boxes], bool).reshape(-1, 4)[both_ways[:, 0]]
+    margin = np.array([seen.margin_px for seen in boxes], float)[both_ways[:, 0]]
+    sides = np.tile(whole[:, 2:] - whole[:, :2], 2)
+    ends_with_it = (cut | (np.abs(part - whole) <= SAME_END_FRAC * sides + margin[:, None])).all(axis=1)
+    shared = np.clip(np.minimum(part[:, 2:], whole[:, 2:]) - np.maximum(part[:, :2], whole[:, :2]), 0, None).prod(
+        axis=1
+    )
+    area, area_whole = ((box[:, 2:] - box[:, :2]).prod(axis=1) for box in (part, whole))
+    labels = np.array([seen.box.label for seen in boxes], object)
+    same = labels[both_ways[:, 0]] == labels[both_ways[:, 1]]
+    is_part = same & cut.any(axis=1) & ends_with_it & (shared > CUT_CONTAINED_FRAC * area) & (area_whole > area)
+    gone = set(both_ways[is_part, 0].tolist())
+    return [seen for k, seen in enumerate(boxes) if k not in gone]
 
 
 def _repeated(boxes: Sequence[SeenBox], corners: np.ndarray, *, across_labels: bool) -> np.ndarray:
@@ -184,10 +228,7 @@ def _repeated(boxes: Sequence[SeenBox], corners: np.ndarray, *, across_labels: b
     area_a, area_b = ((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) for box in (a, b))
     shared = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(axis=1)
     iou = shared / np.maximum(area_a + area_b - shared, 1e-9)
-    # The last sliver of a thing may lie outside the whole by as much as boxes are rounded.
-    is_cut = np.array([any(seen.cut) for seen in boxes], bool)
-    needed = np.where(is_cut[pairs[:, 1]], CUT_CONTAINED_FRAC, CONTAINED_FRAC)
-    contained = shared / np.maximum(np.minimum(area_a, area_b), 1e-9) > needed
+    contained = shared / np.maximum(np.minimum(area_a, area_b), 1e-9) > CONTAINED_FRAC
     labels = np.array([seen.box.label for seen in boxes])
     same = labels[pairs[:, 0]] == labels[pairs[:, 1]] if len(pairs) else np.zeros(0, bool)
     one_thing = np.where(same, (iou > SAME_LABEL_IOU) | contained, across_labels & (iou > OTHER_LABEL_IOU))

@@ -43,7 +43,8 @@ def test_a_step_is_timed_and_its_memory_counted(tmp_path):
     program = "import sys; block = bytearray(200_000_000); print('said'); sys.exit(5)"
     step = run("ask", [sys.executable, "-c", program], dict(os.environ), tmp_path)
     assert (step.code, step.stdout) == (5, "said\n")
-    assert 0.2 < step.peak_gb < 0.4
+    # No upper bound: the peak of a child begins at the size of the process that started it.
+    assert step.peak_gb > 0.2
     assert limit(step) == 2.5
     assert line(step).endswith("| 2.5 | 5 |")
 
