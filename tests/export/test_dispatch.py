@@ -142,7 +142,7 @@ def test_only_the_experts_that_were_asked_are_in_memory(library, tmp_path):
     assert before < of_expert / 2  # what the kernel maps around the first bytes read
     session.run(None, {"x": x, "expert": np.array([1])})
     once = resident()
-    # Around each page that is touched the kernel maps others that the cache holds; another expert would be a whole more.
+    # Around each page that is touched the kernel maps others that its cache holds; another expert would be far more.
     assert of_expert <= once < 1.6 * of_expert + before
     session.run(None, {"x": x, "expert": np.array([1])})
     assert resident() < 1.6 * of_expert + before
