@@ -65,6 +65,7 @@ class Card:
         max_context: tokens of prompt and reply together.
         repetition_penalty: 1 for none.
         classes: what the model was taught.
+        tta: in how many symmetries a picture is looked at.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Card:
     max_context: int = 4096
     repetition_penalty: float = 1.0
     classes: Mapping[str, Any] | None = None
+    tta: int = 1
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Card":
@@ -289,6 +291,7 @@ def build_manifest(
             mean=card.mean,
             std=card.std,
             tokens=checkpoint.config.image_tokens,
+            tta=card.tta,
         ),
         dialect=dialect.to_json(),
         stop_tokens=card.stop_tokens,

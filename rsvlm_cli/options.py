@@ -220,6 +220,17 @@ class ModelOptions:
         typer.Option("--temperature", min=0, help="0 decodes greedily; more samples free text.", rich_help_panel=MODEL),
     ] = 0.0
     seed: Annotated[int, typer.Option("--seed", help="Of sampling.", rich_help_panel=MODEL)] = 0
+    tta: Annotated[
+        int | None,
+        typer.Option(
+            "--tta",
+            min=1,
+            max=8,
+            help="Look at each picture in so many of its 8 symmetries and average the probabilities of classes, yes or "
+            "no, and cells. By default as suits the model.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
 
     def settings(self, read: InputOptions, **more: Any) -> "Settings":
         """Return the pipeline's settings; ``more`` is what only some commands have."""
@@ -232,6 +243,7 @@ class ModelOptions:
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             seed=self.seed,
+            tta=self.tta,
             bands=read.bands,
             stretch=read.stretch,
             window=read.region(),
@@ -328,23 +340,3 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return call
-
-
-def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Split positional arguments into rasters and what is asked of them.
-
-    The first is a raster, and so is each that names a file, or that is one word and no question; the rest is words.
-    """
-    rasters: list[str] = []
-    words: list[str] = []
-    for k, argument in enumerate(arguments):
-        is_words = any(char.isspace() for char in argument.strip()) or argument.rstrip().endswith("?")
-        is_raster = k == 0 or (not words and (Path(argument).exists() or not is_words))
-        (rasters if is_raster else words).append(argument)
-    return rasters, words
-
-
-def parse_labels(texts: list[str] | None) -> tuple[str, ...]:
-    """Read labels given as one list with commas, as a repeated flag, or both; order kept, repetitions dropped."""
-    labels = (label.strip() for text in texts or () for label in text.split(","))
-    return tuple(dict.fromkeys(label for label in labels if label))

@@ -3,9 +3,10 @@
 import math
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from rsvlm_cli.geo.raster import Chip, Raster
 from rsvlm_cli.results import BoxPx, Exchange, Report, Result
 from rsvlm_cli.runtime.bundle import Bundle, find_bundle, read_bundle
 from rsvlm_cli.runtime.engine import Engine
-from rsvlm_cli.runtime.features import ImageFeatures
+from rsvlm_cli.runtime.features import ImageFeatures, Spot
 from rsvlm_cli.runtime.sampling import Sampling
+from rsvlm_cli.runtime.symmetry import ORDER, turn, turn_back
 from rsvlm_cli.settings import Device, Origin, Settings
 from rsvlm_cli.tally import Tally
+from rsvlm_cli.tasks.cells import cells_set
 from rsvlm_cli.tasks.dialect import Dialect, MaskStyle
 from rsvlm_cli.tasks.exchange import Reply, Request
 
@@ -44,10 +47,18 @@ class View:
     Attributes:
         window_px: what it shows.
         chips: one picture a date.
+        features: what the decoder sees of them.
+        turned: the same of the pictures in further symmetries, by number.
     """
 
-    def __init__(self, scene: "Scene", chips: Sequence[Chip], features: ImageFeatures) -> None:
-        self.scene, self.chips, self.features = scene, chips, features
+    def __init__(
+        self,
+        scene: "Scene",
+        chips: Sequence[Chip],
+        features: ImageFeatures,
+        turned: Mapping[int, ImageFeatures] = MappingProxyType({}),
+    ) -> None:
+        self.scene, self.chips, self.features, self.turned = scene, chips, features, turned
         self.window_px: BoxPx = chips[0].source.window_px
 
     def generate(self, request: Request, on_text: Callable[[str], None] | None = None) -> Reply:
@@ -74,11 +85,39 @@ class View:
     def score(self, request: Request) -> Sequence[float]:
         """Return the log-likelihood of each candidate of a request."""
         with self.scene.timed("decode"):
-            scores = list(self.scene.engine.score(self.features, request.prompt, request.expert, request.candidates))
+            looks = [
+                self.scene.engine.score(features, request.prompt, request.expert, request.candidates)
+                for features in (self.features, *self._turned(request).values())
+            ]
+        scores: list[float] = (np.logaddexp.reduce(looks, axis=0) - math.log(len(looks))).tolist()
         choices = tuple((text, round(float(score), 4)) for text, score in zip(request.candidates, scores, strict=True))
         likeliest = max(choices, key=lambda choice: choice[1])[0]
         self.scene.note(Exchange(window_px=self.window_px, prompt=request.prompt, reply=likeliest, choices=choices))
         return scores
+
+    def read(self, request: Request, spots: Sequence[Spot], choices: Sequence[str], n: int) -> np.ndarray:
+        """Read the last ``n`` spots, upright alone; as `Engine.read`."""
+        return self._read(self.features, request, spots, choices, n)
+
+    def read_cells(self, request: Request, spots: Sequence[Spot]) -> np.ndarray:
+        """Read every visual token, in all symmetries; return ``(G, G)`` float32, the probability that a cell is set."""
+        shares = []
+        for symmetry, features in self._turned(request).items():
+            p_block = self._read(features, request, spots, request.choices, len(spots))
+            shares.append(turn_back(cells_set(p_block), symmetry))
+        # Upright comes last: the decoder's cache then holds what a box is read after.
+        shares.append(cells_set(self.read(request, spots, request.choices, len(spots))))
+        p_cell: np.ndarray = np.mean(shares, axis=0)
+        return p_cell
+
+    def _turned(self, request: Request) -> Mapping[int, ImageFeatures]:
+        return {} if request.upright else self.turned
+
+    def _read(
+        self, features: ImageFeatures, request: Request, spots: Sequence[Spot], choices: Sequence[str], n: int
+    ) -> np.ndarray:
+        with self.scene.timed("decode"):
+            return self.scene.engine.read(features, request.prompt, request.expert, spots, choices, n)
 
     def beside(self, closer: "View") -> "View":
         """Return both as the pictures of one prompt; its window is this one's."""
@@ -133,6 +172,7 @@ class Scene:
         quality = self.engine.bundle.manifest.quality or {}
         self.min_score, self.threshold = settings.least(quality.get("best_thresholds", {}), len(rasters))
         self.bundle: Bundle = self.engine.bundle
+        self.tta = settings.tta or self.bundle.manifest.image.tta
         self.dialect = Dialect.from_json(dict(self.bundle.manifest.dialect))
         self.tally = Tally()
         self.closer: OrderedDict[BoxPx, View | None] = OrderedDict()
@@ -202,8 +242,11 @@ class Scene:
         if min(chip.source.valid_frac for chip in chips) < MIN_VALID_FRAC:
             return None
         with self.timed("encode"):
-            features = self.engine.encode_images([chip.pixels for chip in chips])
-        return View(self, chips, features)
+            looks = {
+                symmetry: self.engine.encode_images([turn(chip.pixels, symmetry) for chip in chips])
+                for symmetry in ORDER[: self.tta]
+            }
+        return View(self, chips, looks.pop(0), looks)
 
     def require_seen(self) -> None:
         """Refuse to answer for a scene of which no window was shown to the model.

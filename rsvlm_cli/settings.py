@@ -32,6 +32,7 @@ class Settings:
         journal: keeps what windows said, so that a run that was interrupted goes on, or None.
         min_score: boxes that score less are left out, in [0, 1], or None for what suits the model.
         threshold: probability from which a mask's cell is set, in [0, 1], or None for what suits the model.
+        tta: in how many symmetries a picture is looked at (`runtime.symmetry`), or None for what suits the model.
         zoom, max_hops: how `rsvlm_cli.zoom` looks closer for an answer, and at how many windows at the most, or None.
         coregister, radiometry, dates: of several dates, as `geo.align.Comparison`.
     """
@@ -53,6 +54,7 @@ class Settings:
     journal: Path | None = None
     min_score: float | None = None
     threshold: float | None = None
+    tta: int | None = None
     zoom: ZoomMode = "off"
     max_hops: int | None = None
     coregister: bool = False

@@ -42,6 +42,7 @@ def make_card(recipe: Recipe, corpus: Corpus, version: str) -> dict[str, Any]:
         "stop_tokens": STOP_TOKENS[recipe.family],
         "languages": ["en"],
         "max_context": MAX_CONTEXT[recipe.family],
+        "tta": recipe.tta,
         "data": data,
         "classes": None
         if recipe.labels == LabelSets()

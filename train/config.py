@@ -123,6 +123,7 @@ class Recipe:
         precision: of what is computed; weights and the optimiser are fp32.
         checkpointing: compute blocks twice instead of keeping what is inside them.
         adapter: train small matrices beside frozen weights, or None to train the weights.
+        tta: in how many symmetries the finished model looks at a picture, 1 to 8; views are turned in all of them.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Recipe:
     precision: Precision = "bf16"
     checkpointing: bool = False
     adapter: Adapter | None = None
+    tta: int = 1
 
     def __post_init__(self) -> None:
         for key, value, choices in (("family", self.family, DIALECTS), ("precision", self.precision, ("bf16", "fp32"))):
@@ -178,7 +180,7 @@ class Recipe:
                 turn_weights=told.get("turns", {}),
                 stages=tuple(_stage(stage) for stage in data["stage"]),
                 adapter=Adapter(**data["adapter"]) if "adapter" in data else None,
-                **{key: data[key] for key in ("family", "precision", "checkpointing") if key in data},
+                **{key: data[key] for key in ("family", "precision", "checkpointing", "tta") if key in data},
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not a recipe: {error}") from error

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rsvlm_cli.arguments import split_arguments
 from rsvlm_cli.errors import EXIT_TEST_FALSE, UsageError
-from rsvlm_cli.options import MODEL, InputOptions, ModelOptions, OutputOptions, Zoom, split_arguments
+from rsvlm_cli.options import MODEL, InputOptions, ModelOptions, OutputOptions, Zoom
 
 if TYPE_CHECKING:
     from rsvlm_cli.settings import Settings

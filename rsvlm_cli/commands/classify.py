@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from rsvlm_cli.options import InputOptions, ModelOptions, OutputOptions, RastersArgument, parse_labels
+from rsvlm_cli.arguments import parse_labels
+from rsvlm_cli.options import InputOptions, ModelOptions, OutputOptions, RastersArgument
 
 EXAMPLES = (
     "rsvlm classify scene.tif --labels urban,farmland,forest,water",

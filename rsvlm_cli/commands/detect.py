@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rsvlm_cli.arguments import parse_labels
 from rsvlm_cli.options import (
     InputOptions,
     JobsOption,
@@ -13,7 +14,6 @@ from rsvlm_cli.options import (
     RastersArgument,
     ScaleOption,
     TileOption,
-    parse_labels,
 )
 
 EXAMPLES = (

@@ -92,8 +92,8 @@ def open_checkpoint(folder: Path, *, tasks: str, tower: Path | None, name: str |
     import logging
 
     from export.pack import open_source
+    from rsvlm_cli.arguments import parse_labels
     from rsvlm_cli.errors import UsageError
-    from rsvlm_cli.options import parse_labels
     from rsvlm_cli.tasks.dialect import Granularity
 
     known = {granularity.name.lower(): granularity for granularity in Granularity}

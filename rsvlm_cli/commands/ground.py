@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rsvlm_cli.arguments import split_arguments
 from rsvlm_cli.errors import UsageError
 from rsvlm_cli.options import (
     InputOptions,
@@ -13,7 +14,6 @@ from rsvlm_cli.options import (
     OutputOptions,
     ScaleOption,
     TileOption,
-    split_arguments,
 )
 
 EXAMPLES = (

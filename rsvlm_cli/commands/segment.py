@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rsvlm_cli.arguments import parse_labels
 from rsvlm_cli.options import (
     CellOption,
     InputOptions,
@@ -14,7 +15,6 @@ from rsvlm_cli.options import (
     ScaleOption,
     ThresholdOption,
     TileOption,
-    parse_labels,
 )
 
 EXAMPLES = (

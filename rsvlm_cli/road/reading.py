@@ -1,6 +1,5 @@
 """What one window says of a mask or of boxes, as text or cell by cell, as the model's family speaks."""
 
-from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 
@@ -11,7 +10,7 @@ from rsvlm_cli.runtime.features import Spot
 from rsvlm_cli.scene import View
 from rsvlm_cli.tasks import ground as ground_task
 from rsvlm_cli.tasks import segment as segment_task
-from rsvlm_cli.tasks.cells import REACHES, SIDE_MARKS, format_blocks, spot_of
+from rsvlm_cli.tasks.cells import REACHES, SIDE_MARKS, blocks_of, format_blocks, spot_of
 from rsvlm_cli.tasks.exchange import FoundBox, FoundMask, Request
 
 
@@ -19,7 +18,8 @@ def read_mask(view: View, task: ModuleType, label: str) -> FoundMask:
     """Ask a window for one label's mask; ``task`` is `tasks.segment` or `tasks.detect_change`."""
     request = task.request(view.scene.dialect, label)
     if request.choices:
-        return segment_task.read_cells(label, _read_cells(view, request, label))
+        p_set = _read_cells(view, request, label)
+        return FoundMask(label=label, p_set=p_set, score_method="p(block), summed over shapes with the cell")
     return segment_task.read(view.scene.dialect, label, view.generate(request))
 
 
@@ -34,10 +34,10 @@ def read_boxes(view: View, phrase: str) -> list[FoundBox]:
 
 def _read_cells(view: View, request: Request, phrase: str) -> np.ndarray:
     spots = _every_token(view, phrase)
-    p_block = _read(view, request, spots, request.choices, len(spots))
-    drawn = format_blocks(p_block.argmax(axis=1))
+    p_cell = view.read_cells(request, spots)
+    drawn = format_blocks(blocks_of((p_cell >= 0.5).astype(np.int8)))
     view.scene.note(Exchange(window_px=view.window_px, prompt=request.prompt, reply=drawn))
-    return p_block
+    return p_cell
 
 
 def _read_reach(view: View, request: Request, phrase: str, row: int, column: int) -> np.ndarray:
@@ -45,14 +45,9 @@ def _read_reach(view: View, request: Request, phrase: str, row: int, column: int
     spots = _every_token(view, phrase)
     token, corner = spot_of(row, column, 2 * round(len(spots) ** 0.5))
     sides = [Spot(token, (phrase, corner, side)) for side in SIDE_MARKS]
-    return _read(view, request, spots + sides, REACHES, len(sides))
+    return view.read(request, spots + sides, REACHES, len(sides))
 
 
 def _every_token(view: View, phrase: str) -> list[Spot]:
     # The last vector of a picture is its newline.
     return [Spot(token, (phrase,)) for token in range(view.scene.bundle.manifest.image.tokens - 1)]
-
-
-def _read(view: View, request: Request, spots: Sequence[Spot], choices: Sequence[str], n: int) -> np.ndarray:
-    with view.scene.timed("decode"):
-        return view.scene.engine.read(view.features, request.prompt, request.expert, spots, choices, n)

@@ -36,6 +36,7 @@ class ImageSpec:
         mean, std: of each channel, for values in [0, 1].
         tokens: vectors that an image becomes, the newline vector included.
         resample: the filter; ``bicubic`` is Pillow's.
+        tta: in how many symmetries the picture is best looked at, 1 to 8 (`runtime.symmetry`).
     """
 
     size: tuple[int, int]
@@ -43,6 +44,7 @@ class ImageSpec:
     std: tuple[float, float, float]
     tokens: int
     resample: str = "bicubic"
+    tta: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what the preprocessing does not know.
@@ -54,6 +56,8 @@ class ImageSpec:
             raise ValueError(f"image.resample {self.resample!r} is unknown, wanted bicubic")
         if len(self.size) != 2 or self.size[0] != self.size[1] or self.size[0] < 1:
             raise ValueError(f"image.size {list(self.size)} is no square")
+        if not 1 <= self.tta <= 8:
+            raise ValueError(f"image.tta is {self.tta}, wanted 1 to 8 symmetries")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.tokens < 1:
             raise ValueError("image wants three means, three positive deviations and at least one token")
 

@@ -6,6 +6,7 @@ between the two and carries the results to the raster's pixels.
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +20,11 @@ from rsvlm_cli.tasks.grammar import BoxFrac
 
 TEXT_TOKENS = 160
 """Budget of a free text; captions of the training sets end long before it."""
+
+_DIRECTION = re.compile(
+    r"left|right|top|bottom|upper|lower|above|below|north|south|east|west|horizontal|vertical|corner|edge|facing",
+    re.IGNORECASE,
+)
 
 
 class Step(Protocol):
@@ -60,6 +66,7 @@ class Request:
         candidates: where given, nothing is decoded: the likelihood of each text as the whole reply is asked for.
         choices: where given, nothing is decoded: each visual token is fed once more and read among these texts.
         max_new_tokens: the budget.
+        upright: what is asked speaks of directions, so a turned picture would answer something else.
     """
 
     prompt: str
@@ -69,6 +76,7 @@ class Request:
     candidates: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     max_new_tokens: int = TEXT_TOKENS
+    upright: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +107,8 @@ class FoundMask:
 def build_request(dialect: Dialect, kind: PromptKind, *, n_images: int = 1, **fields: str) -> Request:
     """Return the request for a kind of prompt as free text; `dataclasses.replace` adds a grammar."""
     prompt = dialect.prompt(kind, n_images=n_images, **fields)
-    return Request(prompt=prompt, expert=int(GRANULARITY[kind]))
+    upright = any(_DIRECTION.search(words) for words in fields.values())
+    return Request(prompt=prompt, expert=int(GRANULARITY[kind]), upright=upright)
 
 
 def read_text(reply: Reply, question: str | None = None) -> Answer:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rsvlm_cli.tasks.cells import BLOCKS, box_at, cells_set, core_of
+from rsvlm_cli.tasks.cells import BLOCKS, box_at, core_of
 from rsvlm_cli.tasks.dialect import BoxStyle, Dialect, PromptKind
 from rsvlm_cli.tasks.exchange import FoundBox, Reply, Request, build_request, mean_probability
 from rsvlm_cli.tasks.grammar import BoxList, parse_boxes
@@ -55,17 +55,17 @@ def read(dialect: Dialect, phrase: str, reply: Reply) -> list[FoundBox]:
 
 
 def read_cells(
-    phrase: str, p_block: np.ndarray, reach_at: Callable[[int, int], np.ndarray], min_score: float = 0.0
+    phrase: str, p_cell: np.ndarray, reach_at: Callable[[int, int], np.ndarray], min_score: float = 0.0
 ) -> list[FoundBox]:
     """Read the boxes that the cells speak of, best first.
 
     Args:
         phrase: what was asked for.
-        p_block: ``(P, 16)``, what each visual token said of its cells.
+        p_cell: ``(G, G)``, the probability that each cell is of a core.
         reach_at: asks the cell at a row and column for its reach, ``(4, 101)``.
         min_score: cells that are less probable are not asked, in [0, 1].
     """
-    p_core = cells_set(p_block)
+    p_core = p_cell.copy()
     grid = len(p_core)
     found: list[FoundBox] = []
     while len(found) < MAX_BOXES:

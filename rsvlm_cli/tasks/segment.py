@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rsvlm_cli.tasks.cells import BLOCKS, cells_set
+from rsvlm_cli.tasks.cells import BLOCKS
 from rsvlm_cli.tasks.dialect import Dialect, MaskStyle, PromptKind
 from rsvlm_cli.tasks.exchange import FoundMask, Reply, Request, Step, build_request, require_whole
 from rsvlm_cli.tasks.grammar import BACKGROUND, QUADRANTS, mask_grammar, parse_mask
@@ -56,11 +56,6 @@ def read(dialect: Dialect, label: str, reply: Reply) -> FoundMask:
     if p_set is None:
         p_set, method = cells.astype(np.float32), "as decoded, no probability"
     return FoundMask(label=label, p_set=p_set, score_method=method)
-
-
-def read_cells(label: str, p_block: np.ndarray) -> FoundMask:
-    """Read one label's mask from what each visual token said, ``(P, 16)``."""
-    return FoundMask(label=label, p_set=cells_set(p_block), score_method="p(block), summed over shapes with the cell")
 
 
 def _quadrant_probability(grid: int, steps: Sequence[Step]) -> np.ndarray | None:

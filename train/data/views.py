@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rsvlm_cli.runtime import symmetry
 from rsvlm_cli.tasks.grammar import BoxFrac
 from train.data.records import UNLABELLED, Record
 
@@ -115,7 +116,7 @@ def make_view(record: Record, folder: Path, store: ImageStore, law: ViewLaw, rng
     pixels = []
     for image in images:
         crop = Image.fromarray(image[window[1] : window[3], window[0] : window[2]])
-        shown = _turn(np.asarray(crop.resize((law.size_px, law.size_px), Image.Resampling.BICUBIC)), turn)
+        shown = symmetry.turn(np.asarray(crop.resize((law.size_px, law.size_px), Image.Resampling.BICUBIC)), turn)
         pixels.append(_recolour(shown, rng) if law.augment else np.ascontiguousarray(shown))
     boxes, incomplete = _carry_boxes(record, window, turn, law)
     coverage = _carry_mask(record, folder, store, window, turn, law.grid)
@@ -153,14 +154,8 @@ def _choose_window(record: Record, width: int, height: int, rng: np.random.Gener
     return (left, top, left + w, top + h)
 
 
-def _turn(array: np.ndarray, turn: int) -> np.ndarray:
-    """Apply one of the eight symmetries of the square to the first two axes."""
-    turned = np.rot90(array, turn % 4)
-    return turned[:, ::-1] if turn >= 4 else turned
-
-
 def _turn_point(x: float, y: float, turn: int) -> tuple[float, float]:
-    """Where `_turn` takes a point of the unit square."""
+    """Where `symmetry.turn` takes a point of the unit square."""
     for _ in range(turn % 4):
         x, y = y, 1 - x
     return (1 - x, y) if turn >= 4 else (x, y)
@@ -214,7 +209,7 @@ def _carry_mask(
 
     def share(cells: np.ndarray) -> np.ndarray:
         image = Image.fromarray(cells.astype(np.float32), mode="F")
-        return _turn(np.asarray(image.resize((grid, grid), Image.Resampling.BOX)), turn)
+        return symmetry.turn(np.asarray(image.resize((grid, grid), Image.Resampling.BOX)), turn)
 
     known = share(index != UNLABELLED)
     with np.errstate(invalid="ignore", divide="ignore"):
