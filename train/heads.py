@@ -46,9 +46,11 @@ class TowerHeads(nn.Module):
         covered, centred, changed = (t.isfinite() for t in (targets.coverage, targets.centres, targets.change))
         seen = to_cells(self.boxes(first))[view, :, row, column]
         change = to_cells(self.change(torch.cat([before, after, after - before], -1)))[:, 0]
-        scene = F.cross_entropy(
-            self.scene(first.mean(1)), targets.scene, ignore_index=IGNORE, label_smoothing=0.05, reduction="sum"
-        )
+        said = self.scene(first.mean(1))
+        # Smoothed over no class at all, the loss would be no number.
+        scene = said.sum()
+        if said.shape[1]:
+            scene = F.cross_entropy(said, targets.scene, ignore_index=IGNORE, label_smoothing=0.05, reduction="sum")
         return {
             "scene": scene,
             "coverage": F.binary_cross_entropy_with_logits(

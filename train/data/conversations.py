@@ -17,6 +17,9 @@ from train.data.views import View
 MAX_SPOTS = 6
 """Boxes read in one training turn."""
 
+MAX_ABSENT = 3
+"""Classes that are not there and are looked for all the same: a user names ten, and a window holds one or two."""
+
 SET_SHARE = 0.5
 """Share of a mask cell from which it is of a class."""
 
@@ -227,7 +230,8 @@ class Interviewer:
         ]
         absent = [label for label in view.complete if label not in by_label and label not in pointed]
         if absent and (reads or self.dialect.no_boxes):
-            turns.append(self._find(_pick(sorted(absent), rng), [], "ground absent", rng))
+            some = rng.permutation(sorted(absent))[:MAX_ABSENT].tolist()
+            turns += [self._find(label, [], "ground absent", rng) for label in some]
         return turns
 
     def _find(self, phrase: str, boxes: Sequence[BoxFrac], topic: str, rng: np.random.Generator) -> Turn:
