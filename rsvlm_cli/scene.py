@@ -169,9 +169,9 @@ class Scene:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         with self.timed("open model"):
             self.engine = open_engine(settings.model, settings.device, settings.threads)
-        quality = self.engine.bundle.manifest.quality or {}
-        self.min_score, self.threshold = settings.least(quality.get("best_thresholds", {}), len(rasters))
         self.bundle: Bundle = self.engine.bundle
+        self.quality = self.bundle.manifest.quality or {}
+        self.min_score = settings.least_score(self.quality)
         self.tta = settings.tta or self.bundle.manifest.image.tta
         self.dialect = Dialect.from_json(dict(self.bundle.manifest.dialect))
         self.tally = Tally()
@@ -265,7 +265,7 @@ class Scene:
         if sources[0].valid_frac < 0.5:
             warnings.append(f"{sources[0].path}: {1 - sources[0].valid_frac:.0%} of the window holds no data")
         name = self.bundle.manifest.name
-        if task in (self.bundle.manifest.quality or {}).get("not_learnt", ()):
+        if task in self.quality.get("not_learnt", ()):
             warnings.append(
                 f"{name} has not learnt {task}: its scores are no better than not looking (rsvlm models show {name})"
             )

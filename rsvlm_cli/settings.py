@@ -1,9 +1,9 @@
 """What the user chose, and what a scene was opened from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Device = Literal["auto", "cpu", "cuda"]
 ZoomMode = Literal["auto", "off", "paper"]
@@ -61,17 +61,22 @@ class Settings:
     radiometry: Literal["auto", "match", "none"] = "auto"
     dates: str | None = None
 
-    def least(self, best: Mapping[str, float], n_dates: int) -> tuple[float, float]:
-        """Return `min_score` and `threshold`, what the user left open as it suits the model.
+    def least_score(self, quality: Mapping[str, Any]) -> float:
+        """Return `min_score`, or what suits the model best as ``rsvlm eval --stamp`` found it."""
+        best: Mapping[str, float] = quality.get("best_thresholds", {})
+        return best.get("detect", LEAST_SCORE) if self.min_score is None else self.min_score
+
+    def thresholds(self, quality: Mapping[str, Any], task: str, labels: Sequence[str]) -> tuple[float, ...]:
+        """Return `threshold`, or what ``rsvlm eval --fit`` found for each label.
 
         Args:
-            best: a bundle's best thresholds by task, as ``rsvlm eval --stamp`` found them.
-            n_dates: how many rasters are looked at together.
+            quality: a bundle's.
+            task: ``segment`` or ``detect-change``.
+            labels: of a mask.
         """
-        mask = "detect-change" if n_dates > 1 else "segment"
-        return (
-            best.get("detect", LEAST_SCORE) if self.min_score is None else self.min_score,
-            best.get(mask, LEAST_PROBABILITY) if self.threshold is None else self.threshold,
+        fitted: Mapping[str, float] = quality.get("label_thresholds", {}).get(task, {})
+        return tuple(
+            fitted.get(label, LEAST_PROBABILITY) if self.threshold is None else self.threshold for label in labels
         )
 
 

@@ -44,6 +44,10 @@ def eval(
     stamp: Annotated[
         bool, typer.Option("--stamp", help="Write what was found into the bundle's manifest, as its quality.")
     ] = False,
+    fit: Annotated[
+        bool,
+        typer.Option("--fit", help="First fit each mask label's threshold on the training side, into the manifest."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Score a model on data sets with known answers, by the road that the other commands take.
@@ -51,6 +55,7 @@ def eval(
     Prints each score with its 95 % interval and with what one gets without looking. Exit 6 if a set could not be used.
     """
     import sys
+    from functools import partial
 
     from rsvlm_cli.errors import BatchError
     from rsvlm_cli.output.document import dump
@@ -60,6 +65,8 @@ def eval(
     from rsvlm_cli.workshop import enter_workshop
 
     enter_workshop(needs=("pycocotools", "shapely", "pyogrio", "yaml"), extra="eval")
+    from rsvlm_cli.runtime.bundle import find_bundle, read_bundle
+    from train.evaluate.fit import fit_thresholds, stamp_thresholds
     from train.evaluate.run import evaluate, stamp_quality
     from train.evaluate.suite import Suite
     from train.evaluate.table import as_text
@@ -68,6 +75,10 @@ def eval(
         check_target(json, overwrite=overwrite)
     wanted, settings = Suite.from_toml(suite), Settings(model=bundle, threads=threads)
     with stages_bar() as progress:
+        if fit:
+            told = progress and partial(progress, "fit")
+            fitted = fit_thresholds(wanted, root, settings, limit=limit, progress=told)
+            stamp_thresholds(read_bundle(find_bundle(bundle)), fitted)
         found = evaluate(wanted, root, settings, split=split.value if split else None, limit=limit, progress=progress)
     if json is not None:
         write_text(json, dump(found.to_json(), indent=1) + "\n", overwrite=overwrite)

@@ -49,14 +49,16 @@ def sweep_mask(sweep: Sweep, lattice: Lattice, labels: tuple[str, ...]) -> Mask:
         lattice: the windows of the first look.
         labels: of the mask.
     """
-    scene, threshold = sweep.scene, sweep.scene.threshold
+    scene = sweep.scene
+    task = "segment" if len(scene.rasters) == 1 else "detect-change"
+    thresholds = np.array(scene.settings.thresholds(scene.quality, task, labels))
     cells, levels, method = lattice.cells_in(scene.window_px), None, ""
     for n_halvings in range(count_halvings(scene, lattice) + 1):
         finer = lattice.finer(n_halvings)
         if levels is None:
             places = finer.places(cells)
         else:
-            places, cells = border_places(finer, cells, levels, threshold), _halved(cells)
+            places, cells = border_places(finer, cells, levels, thresholds), _halved(cells)
         mosaic = Mosaic(labels, lattice.grid, (cells.top, cells.left), cells.shape, levels)
         for look in sweep.looks(finer, places):
             if look.found is not None:
@@ -66,23 +68,23 @@ def sweep_mask(sweep: Sweep, lattice: Lattice, labels: tuple[str, ...]) -> Mask:
         scene.require_seen()
         levels = mosaic.finish()
     assert levels is not None
-    return finish_mask(labels, levels, finer.box_px(cells), threshold, method)
+    return finish_mask(labels, levels, finer.box_px(cells), thresholds, method)
 
 
-def border_places(finer: Lattice, coarse: Cells, levels: np.ndarray, threshold: float) -> Iterator[Place]:
+def border_places(finer: Lattice, coarse: Cells, levels: np.ndarray, thresholds: np.ndarray) -> Iterator[Place]:
     """Yield the windows of a finer lattice in whose core, or a coarse cell beside it, the class changes.
 
     Args:
         finer: with cells half as large as those of the levels.
         coarse: the cells that the levels span.
         levels: ``(L, R, Q)`` uint16.
-        threshold: from which a cell is of a label.
+        thresholds: ``(L,)``, from which a cell is of each label.
     """
     for place in finer.places(_halved(coarse)):
         core = finer.core(place)
         rows = slice(max(0, core.top // 2 - 1 - coarse.top), max(0, -(-core.bottom // 2) + 1 - coarse.top))
         columns = slice(max(0, core.left // 2 - 1 - coarse.left), max(0, -(-core.right // 2) + 1 - coarse.left))
-        cells = decide(levels[:, rows, columns], threshold)[0]
+        cells = decide(levels[:, rows, columns], thresholds)[0]
         if len(np.unique(cells[cells != NO_DATA])) > 1:
             yield place
 

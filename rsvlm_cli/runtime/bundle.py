@@ -35,8 +35,7 @@ class ImageSpec:
         size: width and height in pixels; a square.
         mean, std: of each channel, for values in [0, 1].
         tokens: vectors that an image becomes, the newline vector included.
-        resample: the filter; ``bicubic`` is Pillow's.
-        tta: in how many symmetries the picture is best looked at, 1 to 8 (`runtime.symmetry`).
+        resample, tta: the filter, Pillow's; in how many symmetries a picture is best looked at, 1 to 8.
     """
 
     size: tuple[int, int]
@@ -56,10 +55,9 @@ class ImageSpec:
             raise ValueError(f"image.resample {self.resample!r} is unknown, wanted bicubic")
         if len(self.size) != 2 or self.size[0] != self.size[1] or self.size[0] < 1:
             raise ValueError(f"image.size {list(self.size)} is no square")
-        if not 1 <= self.tta <= 8:
-            raise ValueError(f"image.tta is {self.tta}, wanted 1 to 8 symmetries")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.tokens < 1:
-            raise ValueError("image wants three means, three positive deviations and at least one token")
+        scaled = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
+        if not (scaled and self.tokens >= 1 and 1 <= self.tta <= 8):
+            raise ValueError("image wants three means, three positive deviations, a token and a tta of 1 to 8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

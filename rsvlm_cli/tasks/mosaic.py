@@ -22,6 +22,9 @@ LEVELS = 2**16 - 2
 
 STRIP_CELLS = 256
 
+LEAST_THRESHOLD = 1e-6
+"""At a threshold of 0 the most probable label is taken."""
+
 
 def to_levels(p: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return probabilities in [0, 1] as stored, uint16; 0 where not known."""
@@ -114,30 +117,33 @@ class Mosaic:
         return total + heard * from_levels(said), weight + heard
 
 
-def decide(levels: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def decide(levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return each cell's value and its probability, ``(R, Q)`` uint8 and float32.
 
-    The value is the most probable label's where that reaches the threshold, else background; `NO_DATA` where unknown.
+    The value is the label's whose probability is most times its threshold, where that is reached, else background;
+    `NO_DATA` where unknown.
 
     Args:
         levels: ``(L, R, Q)`` uint16.
-        threshold: in [0, 1].
+        thresholds: ``(L,)`` in [0, 1].
     """
     p_set, known = from_levels(levels), levels[0] > 0
-    best, top = p_set.argmax(axis=0), p_set.max(axis=0)
-    cells = np.where(top >= threshold, best + 1, 0).astype(np.uint8)
-    probability = np.where(known, np.where(cells == 0, 1 - top, top), 0).astype(np.float32)
+    times = p_set / thresholds.clip(LEAST_THRESHOLD)[:, None, None]
+    best = times.argmax(axis=0)
+    p_best = np.take_along_axis(p_set, best[None], 0)[0]
+    cells = np.where(np.take_along_axis(times, best[None], 0)[0] >= 1, best + 1, 0).astype(np.uint8)
+    probability = np.where(known, np.where(cells == 0, 1 - p_set.max(axis=0), p_best), 0).astype(np.float32)
     cells[~known] = NO_DATA
     return cells, probability
 
 
 def finish_mask(
-    labels: tuple[str, ...], levels: np.ndarray, area_px: BoxPx, threshold: float, score_method: str
+    labels: tuple[str, ...], levels: np.ndarray, area_px: BoxPx, thresholds: np.ndarray, score_method: str
 ) -> Mask:
     """Return the mask that a finished mosaic holds; its arrays lie in files, however large it is."""
     shape = levels.shape[1:]
     cells, probability = scratch(shape, np.uint8), scratch(shape, np.float32)
     for top in range(0, shape[0], STRIP_CELLS):
         rows = slice(top, top + STRIP_CELLS)
-        cells[rows], probability[rows] = decide(levels[:, rows], threshold)
+        cells[rows], probability[rows] = decide(levels[:, rows], thresholds)
     return Mask(labels=labels, cells=cells, area_px=area_px, probability=probability, score_method=score_method)

@@ -10,7 +10,8 @@ STEP = 1e-4
 
 def finish(mosaic, threshold=0.5):
     shape = mosaic.levels.shape
-    return finish_mask(mosaic.labels, mosaic.finish(), (0.0, 0.0, 10.0 * shape[2], 10.0 * shape[1]), threshold, "p")
+    area_px, thresholds = (0.0, 0.0, 10.0 * shape[2], 10.0 * shape[1]), np.full(len(mosaic.labels), threshold)
+    return finish_mask(mosaic.labels, mosaic.finish(), area_px, thresholds, "p")
 
 
 def test_one_window_goes_through_the_mosaic_unchanged():
@@ -77,7 +78,7 @@ def test_where_no_window_looks_closer_the_coarser_cells_hold_and_elsewhere_count
     mosaic = Mosaic(("water",), GRID, (0, 0), (2 * GRID, 2 * GRID), coarse)
     mosaic.add(0, 0, np.zeros((1, GRID, GRID), np.float32), ALL)
     levels = mosaic.finish()
-    cells = decide(levels, 0.5)[0]
+    cells = decide(levels, np.full(1, 0.5))[0]
     assert (cells[6:18, 6:18] == 0).all()
     assert (cells[0, :GRID] == 1).all()  # what a window says of its rim is worth less than the coarser cell
     assert from_levels(levels)[0, 12, 12] == pytest.approx(EDGE_WEIGHT / (EDGE_WEIGHT + (23 / 24) ** 2), abs=1e-3)
@@ -90,6 +91,13 @@ def test_the_threshold_decides(threshold):
     mosaic = Mosaic(("water",), GRID, (0, 0), (GRID, GRID))
     mosaic.add(0, 0, np.full((1, GRID, GRID), 0.5, np.float32), ALL)
     assert (finish(mosaic, threshold).cells == (threshold < 0.5)).all()
+
+
+def test_a_cell_is_of_the_label_that_passes_its_threshold_by_the_larger_factor():
+    p_set = np.array([[0.6, 0.6, 0.4, 0.0], [0.3, 0.1, 0.05, 0.0]])[:, None]
+    cells, probability = decide(to_levels(p_set, np.ones((1, 4), bool)), np.array([0.5, 0.1]))
+    assert cells.tolist() == [[2, 1, 0, 0]]
+    assert probability[0] == pytest.approx([0.3, 0.6, 0.6, 1.0], abs=1e-4)
 
 
 def test_memory_is_one_strip_however_tall_the_mosaic():

@@ -1,28 +1,23 @@
-"""What evaluation is made of: how questions are chosen, thresholds put on, sets averaged, and what a blind guess is."""
+"""What evaluation is made of: how questions are chosen, thresholds fitted, sets averaged, and what a blind guess is."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rsvlm_cli.results import Mask
-from rsvlm_cli.tasks.mosaic import finish_mask, to_levels
 from train.data.records import Record
+from train.evaluate.fit import threshold_of
 from train.evaluate.grounding import Target, median_of_others
-from train.evaluate.masks import cells_at, difference_counts
+from train.evaluate.masks import difference_counts
 from train.evaluate.questions import balanced_questions
 from train.evaluate.score import Sample, Sweep, mean_of, score_of, swept_score, thresholds_with
 from train.metrics.masks import confusion
 
 
-def test_a_threshold_put_on_afterwards_equals_the_one_of_the_command():
+def test_as_much_ground_is_said_to_be_of_a_label_as_is_of_it():
     rng = np.random.default_rng(0)
-    levels = to_levels(rng.random((2, 8, 8), np.float32), rng.random((8, 8)) < 0.8)
-
-    def masked(threshold: float) -> Mask:
-        return finish_mask(("water", "building"), levels, (0.0, 0.0, 40.0, 40.0), threshold, "p")
-
-    for threshold in (0.3, 0.5, 0.7, 0.95):
-        np.testing.assert_array_equal(cells_at(masked(0.0), threshold), masked(threshold).cells)
+    said, share = rng.random(1000), rng.random(1000) * 0.4
+    threshold = threshold_of(said, share)
+    assert (said >= threshold).mean() == pytest.approx(share.mean(), abs=0.002)
 
 
 def test_every_word_is_asked_as_often_with_one_answer_as_with_the_other():

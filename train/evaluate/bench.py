@@ -83,11 +83,10 @@ class Bench:
         """Return an image's path."""
         return str(self.folders[record.source] / record.images[which])
 
-    def threshold(self, task: str) -> float:
-        """Return the threshold that a command takes by itself: least score of a box, least probability of a cell."""
-        best = (self.bundle.manifest.quality or {}).get("best_thresholds", {})
-        score, probability = Settings().least(best, 2 if task == "detect-change" else 1)
-        return score if task in ("detect", "ground") else probability
+    @property
+    def least_score(self) -> float:
+        """The least score of a box that commands take by themselves."""
+        return Settings().least_score(self.bundle.manifest.quality or {})
 
     def as_command(self, task: str, **values: Any) -> Settings:
         """Return the settings with a command's own tile, and some replaced."""

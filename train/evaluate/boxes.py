@@ -100,7 +100,7 @@ class Detected:
 
 def detect(bench: Bench, row: Row) -> RowScores:
     """F1, precision and recall at the command's own threshold, mAP, mAP_nc; and the grounding of lone objects."""
-    used = bench.threshold("detect")
+    used = bench.least_score
     sets = [_detect_in(bench, name, row.labels) for name in row.sets]
     blinds = [blind_of(found) for found in sets]
     grid = thresholds_with(used)

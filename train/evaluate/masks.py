@@ -1,6 +1,6 @@
 """Rows of masks: land cover of one picture, change between two.
 
-Axes: T thresholds, n records, L labels beside the background.
+Axes: T thresholds of a difference, n records, L labels beside the background.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from rsvlm_cli import pipeline
 from rsvlm_cli.results import Mask, Report
 from train.data.records import Record
 from train.evaluate.bench import Bench
-from train.evaluate.score import RowScores, Sweep, swept_score, thresholds_with
+from train.evaluate.score import RowScores, Sample, score_of
 from train.evaluate.suite import Row
 from train.metrics.masks import confusion_of_cells, f1_of_labels, iou_of_labels, mean_iou, truth_in_cells
 
@@ -22,17 +22,17 @@ DIFFERENCES = np.arange(0.05, 5, 0.05)
 
 
 def segment(bench: Bench, row: Row) -> RowScores:
-    """Mean IoU over the labels of a set, at the command's own threshold, on the truth's full resolution."""
-    used = bench.threshold("segment")
-    grid = thresholds_with(used)
-    settings = bench.as_command("segment", threshold=0.0)
-    sweeps: list[Sweep] = []
+    """Mean IoU over the labels of a set, as the command decides by itself, on the truth's full resolution."""
+    settings = bench.as_command("segment")
+    samples: list[Sample] = []
     by_class: dict[str, dict[str, float]] = {}
+    n_labels = 1
     for name in row.sets:
-        records = bench.sample([record for record in bench.records[name] if record.mask and len(record.images) == 1])
+        records = masked_records(bench, name, 1)
         if not records:
             continue
-        labels = row.labels or tuple(dict.fromkeys(label for record in records for label in record.mask_labels))
+        labels = labels_of(row, records)
+        n_labels = max(n_labels, len(labels))
 
         def ask(record: Record, labels: tuple[str, ...] = labels) -> Report | None:
             return bench.request(partial(pipeline.segment, bench.path(record), labels, settings))
@@ -40,15 +40,23 @@ def segment(bench: Bench, row: Row) -> RowScores:
         def truth(record: Record, labels: tuple[str, ...] = labels) -> np.ndarray:
             return truth_of(bench.truth(record), record.mask_labels, labels)
 
-        counts = _confusions(bench, records, used, len(labels), ask, truth)
-        blind = one_label_everywhere(counts[0].sum(axis=0))
-        sweeps.append(_sweep(name, records, counts, mean_iou, blind))
-        shares = iou_of_labels(counts[int(np.flatnonzero(grid == used)[0])].sum(axis=0))[1:]
+        counts = _confusions(bench, records, len(labels), ask, truth)
+        total = counts.sum(axis=0)
+        samples.append(_sample(name, records, counts, mean_iou, one_label_everywhere(total)))
+        shares = iou_of_labels(total)[1:]
         by_class |= {label: {"IoU": float(share)} for label, share in zip(labels, shares, strict=True)}
-    n_labels = max((sweep.counts.shape[2] - 1 for sweep in sweeps), default=1)
     metric = f"mIoU of {n_labels} classes" if n_labels > 1 else "IoU"
-    score = swept_score("segment", metric, sweeps, used, "commonest class everywhere")
-    return RowScores(scores=(score,), by_class=by_class)
+    return RowScores(scores=(score_of("segment", metric, samples, "commonest class everywhere"),), by_class=by_class)
+
+
+def masked_records(bench: Bench, name: str, n_images: int) -> list[Record]:
+    """Return a set's records of so many images that have a mask, no more than the limit."""
+    return bench.sample([record for record in bench.records[name] if record.mask and len(record.images) == n_images])
+
+
+def labels_of(row: Row, records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the labels of a row, or else those of the records."""
+    return row.labels or tuple(dict.fromkeys(label for record in records for label in record.mask_labels))
 
 
 def truth_of(mask: np.ndarray, its_labels: Sequence[str], labels: Sequence[str]) -> np.ndarray:
@@ -69,22 +77,25 @@ def one_label_everywhere(counts: np.ndarray) -> float:
 
 def change(bench: Bench, row: Row) -> RowScores:
     """F1 of changed pixels, beside an image difference whose threshold suits these very pairs best."""
-    used = bench.threshold("detect-change")
-    settings = bench.as_command("detect-change", threshold=0.0)
-    sweeps = []
+    settings = bench.as_command("detect-change")
+    samples = []
     for name in row.sets:
-        records = bench.sample([record for record in bench.records[name] if record.mask and len(record.images) == 2])
+        records = masked_records(bench, name, 2)
         if not records:
             continue
 
         def ask(record: Record) -> Report | None:
-            word = row.asked.get(record.source, record.mask_labels[0])
             before, after = bench.path(record, 0), bench.path(record, 1)
-            return bench.request(partial(pipeline.detect_change, [before, after], (word,), settings))
+            return bench.request(partial(pipeline.detect_change, [before, after], (word_of(row, record),), settings))
 
-        counts = _confusions(bench, records, used, 1, ask, bench.truth)
-        sweeps.append(_sweep(name, records, counts, changed_f1, _difference_f1(bench, records)))
-    return RowScores(scores=(swept_score("detect-change", "F1", sweeps, used, "tuned image difference"),))
+        counts = _confusions(bench, records, 1, ask, bench.truth)
+        samples.append(_sample(name, records, counts, changed_f1, _difference_f1(bench, records)))
+    return RowScores(scores=(score_of("detect-change", "F1", samples, "tuned image difference"),))
+
+
+def word_of(row: Row, record: Record) -> str:
+    """Return the word for what changed that a record's set is asked by."""
+    return row.asked.get(record.source, record.mask_labels[0])
 
 
 def changed_f1(counts: np.ndarray) -> float:
@@ -92,22 +103,21 @@ def changed_f1(counts: np.ndarray) -> float:
     return float(f1_of_labels(counts)[1])
 
 
-def _sweep(
+def _sample(
     name: str, records: Sequence[Record], counts: np.ndarray, read: Callable[[np.ndarray], float], blind: float
-) -> Sweep:
-    places = [record.place for record in records]
-    return Sweep(data=name, places=places, counts=counts, read=read, baseline=blind)
+) -> Sample:
+    score: Callable[[np.ndarray], float] = lambda counted: read(np.tensordot(counted, counts, 1))  # noqa: E731
+    return Sample(data=name, places=[record.place for record in records], score=score, baseline=blind)
 
 
 def _confusions(
     bench: Bench,
     records: Sequence[Record],
-    used: float,
     n_labels: int,
     ask: Callable[[Record], Report | None],
     read_truth: Callable[[Record], np.ndarray],
 ) -> np.ndarray:
-    """Ask for each record's mask and count it at every threshold, ``(T, n, L + 1, L + 1)``; no reply is no cell set."""
+    """Ask for each record's mask and count it, ``(n, L + 1, L + 1)``; no reply is no cell set."""
     tables = []
     for record in bench.walk(records):
         report, truth = ask(record), read_truth(record)
@@ -116,17 +126,8 @@ def _confusions(
             height, width = truth.shape
             mask = Mask(labels=(), cells=np.zeros((1, 1), np.uint8), area_px=(0, 0, width, height))
         within = truth_in_cells(truth, mask.cells.shape[0], mask.cells.shape[1], mask.area_px, n_labels)
-        tables.append(
-            np.stack([confusion_of_cells(cells_at(mask, at), within) for at in thresholds_with(used).tolist()])
-        )
-    return np.stack(tables, axis=1)
-
-
-def cells_at(mask: Mask, threshold: float) -> np.ndarray:
-    """Return the cells of a mask that was asked for at threshold 0, as they are at a higher one."""
-    if mask.probability is None:
-        return mask.cells
-    return np.where((mask.probability < threshold) & (mask.cells != 255), 0, mask.cells)
+        tables.append(confusion_of_cells(mask.cells, within))
+    return np.stack(tables)
 
 
 # --- without looking --------------------------------------------------------------------------------------------------

@@ -185,6 +185,7 @@ class Evaluation:
             "scores": plain(scores),
             "not_learnt": self.not_learnt,
             "best_thresholds": self.thresholds,
+            "label_thresholds": (self.bundle.manifest.quality or {}).get("label_thresholds", {}),
         }
 
     def to_json(self) -> dict[str, Any]:
