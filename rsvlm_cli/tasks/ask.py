@@ -1,6 +1,7 @@
 """Questions about a picture: yes or no, how many, or open."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ YES_NO = ("yes", "no")
 _AUXILIARIES = ("is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can", "could", "will", "would")
 _YES_NO_FIRST = frozenset(word + negation for word in _AUXILIARIES for negation in ("", "n't"))
 
+_COUNT = r"\bhow many\b|\bthe number of\b|^what number of\b|^(please )?count\b"
+
 
 def is_yes_no(question: str) -> bool:
     """Say whether a question wants yes or no: by its first word, unless it offers a choice ("urban or rural?")."""
@@ -25,8 +28,7 @@ def is_yes_no(question: str) -> bool:
 
 def is_count(question: str) -> bool:
     """Say whether a question wants a number of things."""
-    words = question.lower().split()
-    return words[:2] == ["how", "many"] or words[:3] == ["what", "number", "of"] or "the number of" in question.lower()
+    return re.search(_COUNT, " ".join(question.lower().split())) is not None
 
 
 def request(dialect: Dialect, question: str, *, n_images: int = 1) -> Request:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,6 +7,7 @@ from rsvlm_cli.tasks import ask
 from rsvlm_cli.tasks.dialect import NANO
 from rsvlm_cli.tasks.grammar import Count, matches
 from tests.fake_engine import FakeReply, FakeStep, spell
+from train.data.phrases import count_question
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,30 @@ from tests.fake_engine import FakeReply, FakeStep, spell
 )
 def test_a_question_is_yes_or_no_by_its_first_word_unless_it_offers_a_choice(question, yes_no):
     assert ask.is_yes_no(question) is yes_no
+
+
+@pytest.mark.parametrize(
+    ("question", "count"),
+    [
+        ("How many ships are there?", True),
+        ("In this image, how many ships are there?", True),
+        ("What number of ships is there?", True),
+        ("What is the number of ships?", True),
+        ("Count the ships.", True),
+        ("please count all ships", True),
+        ("Which county is this?", False),
+        ("What counts as a ship?", False),
+        ("", False),
+    ],
+)
+def test_a_question_wants_a_count_by_its_words(question, count):
+    assert ask.is_count(question) is count
+
+
+def test_every_wording_of_a_count_that_is_taught_is_answered_by_a_number():
+    for seed in range(20):
+        question = count_question("ship", np.random.default_rng(seed))
+        assert ask.request(NANO, question).grammar == Count(), question
 
 
 def test_yes_no_is_scored_over_the_two_answers_and_the_shares_sum_to_one():

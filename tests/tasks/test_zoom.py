@@ -39,6 +39,7 @@ SIZE = (1000, 800)
         ("Is there a boathouse beside the quay?", Aim.PRESENCE),
         ("How many storage tanks are there?", Aim.COUNT),
         ("What is the number of ships?", Aim.COUNT),
+        ("Count the ships.", Aim.COUNT),
         ("Is there a ship in the upper left?", Aim.WHOLE),
         ("How many ships are in the north?", Aim.WHOLE),
         ("Are there more cars than trucks?", Aim.WHOLE),
