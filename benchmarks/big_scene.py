@@ -150,21 +150,22 @@ class BigScene:
 
     def _lay_ground(self, tile: Tile) -> np.ndarray:
         """Return which of `GROUND` each pixel of a tile is, ``(256, 256)`` uint8."""
-        y, x = np.mgrid[:SIZE_PX, :SIZE_PX] + 0.5
-        x_m, y_m = (x + tile[0] * SIZE_PX) * self.recipe.gsd_m, (y + tile[1] * SIZE_PX) * self.recipe.gsd_m
+        x_m, y_m = ((np.arange(SIZE_PX) + 0.5 + start * SIZE_PX) * self.recipe.gsd_m for start in tile)
         wet = self._waves(0, x_m, y_m, 520.0)
         dry = self._waves(1, x_m, y_m, 260.0)
         cover = np.select([wet > 1.3, dry > 1.0, dry < -0.8], [WATER, GROUND.index("soil"), GROUND.index("crop")], 0)
+        x_m, y_m = x_m[None, :], y_m[:, None]
         for along, across, phase in ((x_m, y_m, self._phases[2, 0]), (y_m, x_m, self._phases[2, 1])):
             middle = across + 60 * np.sin(along / 190 + phase)
             cover[np.abs((middle + ROAD_STEP_M / 3) % ROAD_STEP_M - ROAD_STEP_M / 2) < ROAD_M / 2] = ROAD
         return cover.astype(np.uint8)
 
     def _waves(self, which: int, x_m: np.ndarray, y_m: np.ndarray, length_m: float) -> np.ndarray:
-        """Return a smooth field of about unit strength: a sum of plane waves of about this length."""
-        total = np.zeros_like(x_m)
-        for direction, phase in zip(self._directions[which], self._phases[which], strict=True):
-            total += np.sin((direction[0] * x_m + direction[1] * y_m) * (2 * np.pi / length_m / 1.5) + phase)
+        """Return a smooth field of about unit strength, ``(len(y_m), len(x_m))``: plane waves of about this length."""
+        per_m = self._directions[which] * (2 * np.pi / length_m / 1.5)
+        along_x = np.multiply.outer(x_m, per_m[:, 0]) + self._phases[which]
+        along_y = np.multiply.outer(y_m, per_m[:, 1])
+        total: np.ndarray = np.cos(along_y) @ np.sin(along_x).T + np.sin(along_y) @ np.cos(along_x).T
         return total / 2.0
 
     def _paint_ground(self, cover: np.ndarray, origin: np.ndarray) -> np.ndarray:

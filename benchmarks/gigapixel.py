@@ -2,10 +2,11 @@
 
 Scenes are made by `benchmarks.big_scene`: the same ground and density of objects at every size. Each run is a process
 of its own, as a user starts it; its peak memory is what the kernel saw (``ru_maxrss``) of the largest of its processes.
-Time is linear where the seconds of a window are the same at every size. A run is killed (SIGKILL) once half of its
-windows are in the journal, and started again; what it finds has to be the same: pixels and place of the mask, or
-boxes, and in either case all of the report but its seconds. Quality is printed beside, as the model of the day gives
-it; memory and time hardly depend on it.
+Time is linear where the seconds of a window are the same at every size; those of the CPU (user and system) hold on a
+machine that is busy with other things, too. A run is killed (SIGKILL) once half of its windows are in the journal, and
+started again; what it finds has to be the same: pixels and place of the mask, or boxes, and in either case all of the
+report but its seconds. Quality is printed beside, as the model of the day gives it; memory and time hardly depend on
+it. What a run took is kept in the folder, so that a benchmark which is cut goes on where it stopped.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,12 @@ from train.data.scenes.palette import MASK_LABELS
 
 CLASSES = ("airplane", "storage tank")
 LABELS = ("water",)
+QUESTION = "Is there an airplane?"
+TASKS = {"detect": ".gpkg", "segment": ".tif", "ask": ".json"}
+"""With the files they write."""
+
+PER_MEGAPIXEL = 10.0
+"""Objects on the ground."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,53 +43,77 @@ class Run:
 
     Attributes:
         seconds: wall time.
+        cpu_s: seconds of the CPU, user and system.
         peak_mb: most memory that a process of it held, megabytes.
         report: its JSON.
     """
 
     seconds: float
+    cpu_s: float
     peak_mb: float
     report: dict
 
     @property
     def n_windows(self) -> int:
         """Windows that the model was shown."""
-        return sum(look["n_windows"] for look in self.report["looks"])
+        cost = self.report["results"][0].get("cost") if self.report["results"] else None
+        return cost["windows"] if cost else sum(look["n_windows"] for look in self.report["looks"])
+
+    @property
+    def found(self) -> str:
+        """What was found, in a word."""
+        results = self.report["results"]
+        if self.report["task"] == "detect":
+            return f"{len(results)} boxes"
+        return results[0]["text"] if self.report["task"] == "ask" else f"{results[0]['cover'][0]['share']:.1%}"
 
 
 def make(folder: Path, side_px: int) -> Path:
     """Return a scene of a side, drawn unless it is there."""
     path = folder / f"scene{side_px}.tif"
     if not path.with_name(f"{path.stem}_objects.json").exists():
-        write_scene(path, SceneRecipe(width_px=side_px, height_px=side_px, counts=counts_for(side_px)))
+        counts = counts_for(side_px, PER_MEGAPIXEL)
+        write_scene(path, SceneRecipe(width_px=side_px, height_px=side_px, counts=counts))
     return path
 
 
 def command(task: str, scene: Path, out: Path, *more: str) -> list[str]:
     """Return the command line of a task on a scene."""
-    what = ["--classes", ",".join(CLASSES), "--min-score", "0.2"] if task == "detect" else ["--label", ",".join(LABELS)]
+    what = {
+        "detect": ["--classes", ",".join(CLASSES), "--min-score", "0.2"],
+        "segment": ["--label", ",".join(LABELS)],
+        "ask": [QUESTION, "--zoom", "auto"],
+    }[task]
     return [sys.executable, "-m", "rsvlm_cli", task, str(scene), *what, "--out", str(out), "--json", *more]
 
 
-def run(arguments: list[str]) -> Run:
-    """Run one process to its end.
+def run(arguments: list[str], kept: Path) -> Run:
+    """Run one process to its end, unless it was run before.
+
+    Args:
+        arguments: its command line.
+        kept: where what it took is kept.
 
     Raises:
         SystemExit: if it fails.
     """
+    if kept.exists():
+        return Run(**json.loads(kept.read_text("utf-8")))
     # A process in between, so that ru_maxrss is this run's and not the greatest of all runs so far.
     probe = (
         "import json, resource, subprocess, sys, time; start = time.perf_counter(); "
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE); "
-        "usage = resource.getrusage(resource.RUSAGE_CHILDREN); "
-        "sys.stderr.write(json.dumps([time.perf_counter() - start, usage.ru_maxrss / 1024])); "
+        "usage = resource.getrusage(resource.RUSAGE_CHILDREN); took = time.perf_counter() - start; "
+        "sys.stderr.write(json.dumps([took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024])); "
         "sys.stdout.buffer.write(done.stdout); sys.exit(done.returncode)"
     )
     done = subprocess.run([sys.executable, "-c", probe, *arguments], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(arguments)}: exit {done.returncode}: {done.stderr[-500:]}")
-    seconds, peak_mb = json.loads(done.stderr.splitlines()[-1][done.stderr.splitlines()[-1].rindex("[") :])
-    return Run(seconds, peak_mb, json.loads(done.stdout))
+    took = json.loads(done.stderr.splitlines()[-1][done.stderr.splitlines()[-1].rindex("[") :])
+    found = Run(*took, json.loads(done.stdout))
+    kept.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    return found
 
 
 def run_killed(arguments: list[str], journal: Path, n_windows: int) -> int:
@@ -127,72 +158,81 @@ def iou_on_finest(out: Path, scene: Path, shape: tuple[int, int]) -> float:
     return float((found & truth).sum() / max(1, (found | truth).sum()))
 
 
-def scaling(folder: Path, sides: list[int], jobs: int) -> Iterator[str]:
+def scaling(folder: Path, tasks: list[str], sides: list[int], how: list[str], jobs: list[str]) -> Iterator[str]:
     """Yield the table of memory and time by size, and what resuming gave at the largest."""
-    yield "| task | scene px | windows | seconds | ms a window | peak MB | peak of the smallest | found |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for task, suffix in (("detect", ".gpkg"), ("segment", ".tif")):
-        first: Run | None = None
-        last: Run | None = None
+    yield (
+        "| task | scene px | windows | seconds | CPU seconds | CPU ms a window "
+        "| peak MB | peak / that of the smallest | found |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for task in tasks:
+        suffix, first_mb = TASKS[task], 0.0
+        options = how if task == "ask" else [*how, *jobs]
         for side in sides:
             scene, out = make(folder, side), folder / f"{task}{side}{suffix}"
-            last = run(command(task, scene, out, "--overwrite", "--jobs", str(jobs)))
-            first = first or last
-            found = (
-                len(last.report["results"])
-                if task == "detect"
-                else f"{last.report['results'][0]['cover'][0]['share']:.1%}"
-            )
-            yield (
-                f"| {task} | {side:,} x {side:,} | {last.n_windows} | {last.seconds:.0f} "
-                f"| {1000 * last.seconds / last.n_windows:.0f} | {last.peak_mb:.0f} "
-                f"| {last.peak_mb / first.peak_mb:.2f} | {found} |"
-            )
-        assert last is not None
-        expected = fingerprint(out, last.report)
-        again = folder / f"{task}-again{suffix}"
-        again.unlink(missing_ok=True)
-        arguments = command(task, scene, again, "--jobs", str(jobs))
-        n_done = run_killed(arguments, again.with_name(again.name + ".journal"), last.n_windows)
-        resumed = run(arguments)
-        same = fingerprint(again, resumed.report) == expected
-        yield (
-            f"| {task}, killed after {n_done} windows, resumed | {side:,} x {side:,} | {resumed.n_windows} "
-            f"| {resumed.seconds:.0f} | | {resumed.peak_mb:.0f} | | {'identical' if same else 'DIFFERENT'} |"
-        )
+            last = run(command(task, scene, out, "--overwrite", *options), folder / f"{task}{side}.run")
+            first_mb = first_mb or last.peak_mb
+            yield _row(task, side, last, f"{last.peak_mb / first_mb:.2f}", last.found)
+        if task == "ask":
+            continue  # One picture after another, and no journal.
+        again = folder / f"{task}{side}-again{suffix}"
+        arguments, kept = command(task, scene, again, *options), folder / f"{task}{side}-again.run"
+        n_done = last.n_windows // 2
+        if not kept.exists():
+            again.unlink(missing_ok=True)
+            n_done = run_killed(arguments, again.with_name(again.name + ".journal"), last.n_windows)
+        resumed = run(arguments, kept)
+        same = fingerprint(again, resumed.report) == fingerprint(out, last.report)
+        name = f"{task}, killed after {n_done} windows, resumed"
+        yield _row(name, side, resumed, f"{resumed.peak_mb / first_mb:.2f}", "identical" if same else "DIFFERENT")
 
 
-def refinement(folder: Path, side: int, cell: str, jobs: int) -> Iterator[str]:
+def _row(name: str, side: int, one: Run, ratio: str, found: str) -> str:
+    return (
+        f"| {name} | {side:,} x {side:,} | {one.n_windows} | {one.seconds:.0f} | {one.cpu_s:.0f} "
+        f"| {1000 * one.cpu_s / one.n_windows:.0f} | {one.peak_mb:.0f} | {ratio} | {found} |"
+    )
+
+
+def refinement(folder: Path, side: int, cell: str, how: list[str]) -> Iterator[str]:
     """Yield the table of masks: the grid alone, refined to a cell, everything at full scale."""
     scene = make(folder, side)
-    coarse = run(command("segment", scene, folder / "grid.tif", "--overwrite", "--jobs", str(jobs)))
-    fine = run(command("segment", scene, folder / "fine.tif", "--overwrite", "--cell", cell, "--jobs", str(jobs)))
+
+    def masked(name: str, *more: str) -> Run:
+        arguments = command("segment", scene, folder / f"{name}.tif", "--overwrite", *more, *how)
+        return run(arguments, folder / f"{name}.run")
+
+    coarse, fine = masked(f"grid{side}"), masked(f"fine{side}", "--cell", cell)
     finest = fine.report["looks"][-1]["window_px"][0]
-    full = run(
-        command("segment", scene, folder / "full.tif", "--overwrite", "--tile", f"{finest:.0f}", "--jobs", str(jobs))
-    )
-    with rasterio.open(folder / "fine.tif") as mask:
+    full = masked(f"full{side}", "--tile", f"{finest:.0f}")
+    with rasterio.open(folder / f"fine{side}.tif") as mask:
         shape = mask.shape
-    yield f"| mask of {LABELS[0]}, {side:,} x {side:,} px | windows | seconds | IoU |"
+    yield f"| mask of {LABELS[0]}, {side:,} x {side:,} px | windows | CPU seconds | IoU |"
     yield "|---|---|---|---|"
-    for name, one, out in (("grid alone", coarse, "grid.tif"), (f"--cell {cell}", fine, "fine.tif"),
-                           (f"everything in windows of {finest:.0f} px", full, "full.tif")):  # fmt: skip
-        yield f"| {name} | {one.n_windows} | {one.seconds:.0f} | {iou_on_finest(folder / out, scene, shape):.3f} |"
+    for name, one, out in (("grid alone", coarse, "grid"), (f"--cell {cell}", fine, "fine"),
+                           (f"everything in windows of {finest:.0f} px", full, "full")):  # fmt: skip
+        iou = iou_on_finest(folder / f"{out}{side}.tif", scene, shape)
+        yield f"| {name} | {one.n_windows} | {one.cpu_s:.0f} | {iou:.3f} |"
 
 
 def main() -> None:
     """Run both and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--folder", type=Path, default=Path("runs/gigapixel"), help="where scenes and outputs go")
+    parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS), help="of the first table")
     parser.add_argument("--sides", type=int, nargs="+", default=[5000, 10_000, 20_000], help="pixels")
-    parser.add_argument("--refine-side", type=int, default=5000, help="scene of the refinement table, pixels")
+    parser.add_argument("--refine-side", type=int, default=2500, help="scene of the second table, pixels; 0 for none")
     parser.add_argument("--cell", default="2m")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--model", default="nano", help="bundle name or folder")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
+    how = ["--model", chosen.model, "--threads", str(chosen.threads)]
+    jobs = ["--jobs", str(chosen.jobs)]
     for lines in (
-        scaling(chosen.folder, sorted(chosen.sides), chosen.jobs),
-        refinement(chosen.folder, chosen.refine_side, chosen.cell, chosen.jobs),
+        scaling(chosen.folder, chosen.tasks, sorted(chosen.sides), how, jobs),
+        refinement(chosen.folder, chosen.refine_side, chosen.cell, how + jobs) if chosen.refine_side else (),
     ):
         for line in lines:
             print(line, flush=True)
