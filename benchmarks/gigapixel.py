@@ -158,7 +158,7 @@ def iou_on_finest(out: Path, scene: Path, shape: tuple[int, int]) -> float:
     return float((found & truth).sum() / max(1, (found | truth).sum()))
 
 
-def scaling(folder: Path, tasks: list[str], sides: list[int], how: list[str], jobs: list[str]) -> Iterator[str]:
+def scaling(folder: Path, tasks: list[str], sides: list[int], how: list[str], windows: list[str]) -> Iterator[str]:
     """Yield the table of memory and time by size, and what resuming gave at the largest."""
     yield (
         "| task | scene px | windows | seconds | CPU seconds | CPU ms a window "
@@ -167,7 +167,7 @@ def scaling(folder: Path, tasks: list[str], sides: list[int], how: list[str], jo
     yield "|---|---|---|---|---|---|---|---|---|"
     for task in tasks:
         suffix, first_mb = TASKS[task], 0.0
-        options = how if task == "ask" else [*how, *jobs]
+        options = how if task == "ask" else [*how, *windows]
         for side in sides:
             scene, out = make(folder, side), folder / f"{task}{side}{suffix}"
             last = run(command(task, scene, out, "--overwrite", *options), folder / f"{task}{side}.run")
@@ -221,6 +221,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/gigapixel"), help="where scenes and outputs go")
     parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS), help="of the first table")
     parser.add_argument("--sides", type=int, nargs="+", default=[5000, 10_000, 20_000], help="pixels")
+    parser.add_argument("--tile", default="auto", help="of the first table's windows, as of rsvlm")
     parser.add_argument("--refine-side", type=int, default=2500, help="scene of the second table, pixels; 0 for none")
     parser.add_argument("--cell", default="2m")
     parser.add_argument("--jobs", type=int, default=1)
@@ -230,8 +231,9 @@ def main() -> None:
     chosen.folder.mkdir(parents=True, exist_ok=True)
     how = ["--model", chosen.model, "--threads", str(chosen.threads)]
     jobs = ["--jobs", str(chosen.jobs)]
+    windows = [*jobs, "--tile", chosen.tile]
     for lines in (
-        scaling(chosen.folder, chosen.tasks, sorted(chosen.sides), how, jobs),
+        scaling(chosen.folder, chosen.tasks, sorted(chosen.sides), how, windows),
         refinement(chosen.folder, chosen.refine_side, chosen.cell, how + jobs) if chosen.refine_side else (),
     ):
         for line in lines:
