@@ -110,8 +110,8 @@ def run(arguments: list[str], kept: Path) -> Run:
     done = subprocess.run([sys.executable, "-c", probe, *arguments], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(arguments)}: exit {done.returncode}: {done.stderr[-500:]}")
-    took = json.loads(done.stderr.splitlines()[-1][done.stderr.splitlines()[-1].rindex("[") :])
-    found = Run(*took, json.loads(done.stdout))
+    seconds, cpu_s, peak_mb = json.loads(done.stderr.splitlines()[-1][done.stderr.splitlines()[-1].rindex("[") :])
+    found = Run(seconds, cpu_s, peak_mb, json.loads(done.stdout))
     kept.write_text(json.dumps(asdict(found)), encoding="utf-8")
     return found
 
