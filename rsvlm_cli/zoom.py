@@ -145,9 +145,9 @@ class _Looker:
         view = self._crop(window_px) if self.from_overview else self._read(window_px)
         # Features alone answer: the pixels of a hundred windows would fill the memory.
         chips = [replace(chip, pixels=chip.pixels[:0], valid=chip.valid[:0]) for chip in view.chips] if view else []
-        kept[window_px] = View(self.scene, chips, view.features) if view else None
+        kept[window_px] = View(self.scene, chips, view.features, view.turned) if view else None
         manifest = self.scene.bundle.manifest
-        n_bytes = 4 * manifest.image.tokens * manifest.decoder.hidden * len(self.scene.rasters)
+        n_bytes = 4 * manifest.image.tokens * manifest.decoder.hidden * len(self.scene.rasters) * self.scene.tta
         if len(kept) > KEPT_BYTES // n_bytes:
             kept.popitem(last=False)
         return view
