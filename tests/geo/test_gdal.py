@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,32 @@ def test_what_is_no_raster_is_refused_in_one_line(tmp_path: Path, content: bytes
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RasterUnreadable):
+def test_a_folder_is_refused_with_what_is_in_it(tmp_path: Path) -> None:
+    with pytest.raises(RasterUnreadable, match=r"is a folder$"):
         open_dataset(tmp_path)
+    product = tmp_path / "S2A_MSIL2A.SAFE" / "GRANULE"
+    product.mkdir(parents=True)
+    for name in ("T32_B02_10m.jp2", "T32_TCI_10m.jp2", "MTD_TL.xml"):
+        (product / name).touch()
+    with pytest.raises(RasterUnreadable, match=r"is a folder \(name one, such as .*T32_TCI_10m\.jp2'"):
+        open_dataset(tmp_path / "S2A_MSIL2A.SAFE")
+
+
+def test_the_only_raster_of_an_archive_is_opened(tmp_path: Path) -> None:
+    pixels = draw_scene((64, 48))
+    file, archive = write_geotiff(tmp_path / "a.tif", pixels), tmp_path / "scene 1.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        target.write(file, "data/a.tif")
+        target.writestr("readme.txt", "a scene")
+    with gdal.gdal_session(archive), open_dataset(archive) as dataset:
+        np.testing.assert_array_equal(dataset.read(), pixels)
+    with zipfile.ZipFile(archive, "a") as target:
+        target.write(file, "data/b.tif")
+    with pytest.raises(RasterUnreadable, match=r"archive of 2 rasters \(name one, such as '/vsizip/.*/data/a\.tif'"):
+        open_dataset(archive)
+    archive.write_bytes(b"PK no archive")
+    with pytest.raises(RasterUnreadable, match="cannot be read"):
+        open_dataset(archive)
 
 
 def test_complex_numbers_are_no_picture(tmp_path: Path) -> None:
