@@ -152,7 +152,7 @@ class Scene:
 
     Attributes:
         window_px: the part that is looked at.
-        closer: what `rsvlm_cli.zoom` was shown of windows, for the next question.
+        closer: what `rsvlm_cli.zoom` was shown of windows, each in a number of symmetries, for the next question.
         truncated: whether any reply so far ran out of budget.
         warnings: one line each, for the user.
         transcript: the first prompts and replies.
@@ -175,7 +175,7 @@ class Scene:
         self.tta = settings.tta or self.bundle.manifest.image.tta
         self.dialect = Dialect.from_json(dict(self.bundle.manifest.dialect))
         self.tally = Tally()
-        self.closer: OrderedDict[BoxPx, View | None] = OrderedDict()
+        self.closer: OrderedDict[tuple[BoxPx, int], View | None] = OrderedDict()
 
     @property
     def model_side_px(self) -> int:
@@ -228,23 +228,27 @@ class Scene:
         valid_fracs = tuple(chip.source.valid_frac for chip in chips)
         return valid_fracs, self.show(chips)
 
-    def look_closer(self, window_px: BoxPx, side_px: int) -> View | None:
+    def look_closer(self, window_px: BoxPx, side_px: int, n_symmetries: int | None = None) -> View | None:
         """Read a part at up to ``side_px`` a side and encode it; the report's sources remain the whole window."""
         x1, y1, x2, y2 = window_px
         shrink = max(1.0, max(x2 - x1, y2 - y1) / side_px)
         size = (max(1, round((x2 - x1) / shrink)), max(1, round((y2 - y1) / shrink)))
         with self.timed("read"):
             chips = [raster.read(window_px, size) for raster in self.rasters]
-        return self.show(chips)
+        return self.show(chips, n_symmetries)
 
-    def show(self, chips: Sequence[Chip]) -> View | None:
-        """Encode one window's pictures, one a date; None where a date has next to no data there."""
+    def show(self, chips: Sequence[Chip], n_symmetries: int | None = None) -> View | None:
+        """Encode one window's pictures, one a date, in the scene's symmetries or the first ``n_symmetries``.
+
+        Returns:
+            The view, or None where a date has next to no data there.
+        """
         if min(chip.source.valid_frac for chip in chips) < MIN_VALID_FRAC:
             return None
         with self.timed("encode"):
             looks = {
                 symmetry: self.engine.encode_images([turn(chip.pixels, symmetry) for chip in chips])
-                for symmetry in ORDER[: self.tta]
+                for symmetry in ORDER[: n_symmetries or self.tta]
             }
         return View(self, chips, looks.pop(0), looks)
 

@@ -22,13 +22,15 @@ from rsvlm_cli.results import Answer, BoxPx, Cost, Hop
 from rsvlm_cli.runtime.preprocess import resize
 from rsvlm_cli.scene import Progress, View
 from rsvlm_cli.tasks import ask as ask_task
+from rsvlm_cli.tasks.ask import is_yes_no
 from rsvlm_cli.tasks.dialect import ZoomStyle
 from rsvlm_cli.tasks.evidence import CERTAIN, STATISTICS, Evidence, certainty
 from rsvlm_cli.tasks.exchange import Request, require_whole
 from rsvlm_cli.tasks.zoom import Aim, aim_of, call_request, named_labels, parse_call, zoomed_request
 
 BUDGET_TOKENS = 16_384
-"""Tokens of a search without ``--max-tokens``: about a hundred windows with nano, about twenty with the 1B model."""
+"""Tokens of a search without ``--max-tokens``, for each symmetry a window is asked in: about a hundred windows with
+nano, about twenty with the 1B model."""
 
 READ_SIDES = 4
 """A window is read at so many times the model's side at the most: memory does not grow with the scene."""
@@ -54,13 +56,13 @@ def answer(view: View, question: str, progress: Progress | None = None) -> Answe
     Raises:
         ReplyTruncated: if a tool call was cut by the context's end.
     """
-    budget, settings, aim = _Budget(view, progress), view.scene.settings, aim_of(question)
-    dialect, one_date = view.scene.dialect, len(view.chips) == 1
+    settings, aim, dialect, one_date = view.scene.settings, aim_of(question), view.scene.dialect, len(view.chips) == 1
+    chain = dialect.zoom is ZoomStyle.TOOL_CALL and one_date and aim is not Aim.COUNT
+    # What is decoded, and two pictures of one prompt, are looked at upright alone.
+    budget = _Budget(view, progress, view.scene.tta if is_yes_no(question) and not chain else 1)
     if settings.zoom == "off" or aim is Aim.WHOLE:
         return budget.pay(look_once(view, question)), []
-    if dialect.zoom is ZoomStyle.TOOL_CALL and one_date and aim is not Aim.COUNT:
-        return _Chain(view, question, budget).run()
-    return _Search(view, question, aim, budget).run()
+    return (_Chain(view, question, budget) if chain else _Search(view, question, aim, budget)).run()
 
 
 def look_once(view: View, question: str, asked: Request | None = None) -> Answer:
@@ -72,14 +74,18 @@ def look_once(view: View, question: str, asked: Request | None = None) -> Answer
 
 
 class _Budget:
-    """What an answer has cost so far, and whether there is room for more."""
+    """What an answer has cost so far, and whether there is room for more.
 
-    def __init__(self, view: View, progress: Progress | None) -> None:
+    Attributes:
+        n_symmetries: in how many a window is shown.
+    """
+
+    def __init__(self, view: View, progress: Progress | None, n_symmetries: int) -> None:
         settings, self._engine, self._progress = view.scene.settings, view.scene.engine, progress
         self._tokens_before, self._start = self._engine.tokens_fed, time.perf_counter()
-        self._picture_tokens = view.scene.bundle.manifest.image.tokens * len(view.chips)
-        self.max_tokens, self.max_hops = settings.max_tokens or BUDGET_TOKENS, settings.max_hops
-        self.n_hops = 0
+        self._picture_tokens = view.scene.bundle.manifest.image.tokens * len(view.chips) * n_symmetries
+        self.max_tokens, self.max_hops = settings.max_tokens or BUDGET_TOKENS * n_symmetries, settings.max_hops
+        self.n_symmetries, self.n_hops = n_symmetries, 0
 
     @property
     def tokens(self) -> int:
@@ -138,22 +144,24 @@ class _Looker:
 
     def _show(self, window_px: BoxPx) -> View | None:
         """Show a window, or what is kept of it since the last question."""
-        kept = self.scene.closer
-        if window_px in kept:
-            kept.move_to_end(window_px)
-            return kept[window_px]
+        kept, n_symmetries = self.scene.closer, self.budget.n_symmetries
+        key = (window_px, n_symmetries)
+        if key in kept:
+            kept.move_to_end(key)
+            return kept[key]
         view = self._crop(window_px) if self.from_overview else self._read(window_px)
         # Features alone answer: the pixels of a hundred windows would fill the memory.
         chips = [replace(chip, pixels=chip.pixels[:0], valid=chip.valid[:0]) for chip in view.chips] if view else []
-        kept[window_px] = View(self.scene, chips, view.features, view.turned) if view else None
+        kept[key] = View(self.scene, chips, view.features, view.turned) if view else None
         manifest = self.scene.bundle.manifest
-        n_bytes = 4 * manifest.image.tokens * manifest.decoder.hidden * len(self.scene.rasters) * self.scene.tta
+        n_bytes = 4 * manifest.image.tokens * manifest.decoder.hidden * len(self.scene.rasters) * n_symmetries
         if len(kept) > KEPT_BYTES // n_bytes:
             kept.popitem(last=False)
         return view
 
     def _read(self, window_px: BoxPx) -> View | None:
-        return self.scene.look_closer(window_px, READ_SIDES * self.scene.model_side_px)
+        side_px = READ_SIDES * self.scene.model_side_px
+        return self.scene.look_closer(window_px, side_px, self.budget.n_symmetries)
 
     def _crop(self, window_px: BoxPx) -> View | None:
         chips = []
@@ -162,7 +170,7 @@ class _Looker:
             pixels, valid = (_cut(array, self.view.box_frac(window_px)) for array in (shown, chip.valid))
             source = replace(chip.source, window_px=window_px, valid_frac=float(valid.mean()))
             chips.append(Chip(pixels=pixels, valid=valid, source=source))
-        return self.scene.show(chips)
+        return self.scene.show(chips, self.budget.n_symmetries)
 
 
 def _cut(array: np.ndarray, box_frac: BoxPx) -> np.ndarray:
@@ -257,11 +265,14 @@ def leaf_side_px(view: View, question: str) -> tuple[float, bool]:
     """Return the side of the windows that a search ends at, in raster pixels, and whether the thing's scale is known.
 
     Where the question names a class that the model was taught at known ground sampling distances, a model pixel is to
-    be the coarsest of them; else two raster pixels. It is never finer than one.
+    be the middle of them, by ratio, as `detect` would have it; else two raster pixels. It is never finer than one.
     """
     scene = view.scene
     entries = (scene.bundle.manifest.classes or {}).get("objects", ())
-    taught = {entry["label"]: entry["gsd_m"][1] for entry in entries if isinstance(entry, dict) and "gsd_m" in entry}
+    taught = {
+        entry["label"]: math.sqrt(math.prod(entry["gsd_m"]))
+        for entry in entries if isinstance(entry, dict) and "gsd_m" in entry
+    }  # fmt: skip
     named, gsd_m = named_labels(question, taught), scene.rasters[0].gsd_m
     shrink = min(taught[label] for label in named) / gsd_m if named and gsd_m else 2.0
     return scene.model_side_px * max(1.0, shrink), bool(named and gsd_m)

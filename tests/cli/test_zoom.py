@@ -186,7 +186,7 @@ def test_no_window_is_read_larger_than_a_few_pictures_of_the_model(here, seer):
 
 
 def test_a_class_that_is_taught_at_a_coarser_scale_ends_the_search_earlier(here, seer):
-    # ship: up to 2 m (conftest.CLASSES); at 0.25 m a model pixel of 2 m is 8 raster pixels, a window 128.
+    # ship: 1 to 4 m, so 2 m (conftest.CLASSES); at 0.25 m that is 8 raster pixels, a window of 128.
     draw(here, name="fine.tif", transform=Affine(0.25, 0, 500_000, 0, -0.25, 5_000_000))
     _, hops, _ = ask(SHIP, "fine.tif", zoom="auto")
     assert len(hops) == 4
@@ -225,6 +225,17 @@ def test_the_next_question_finds_its_windows_encoded(here, seer, monkeypatch):
     seer.shown.clear()
     pipeline.ask(["port.tif"], [SHIP, "Are there any ships?"], Settings(zoom="auto"))
     assert len(seer.shown) == 2 * n_shown - 1  # the overview
+
+
+def test_a_window_is_asked_in_all_symmetries_whenever_it_is_asked_and_a_count_upright(here, seer):
+    draw(here, (150, 40))
+    alone = ask(SHIP, zoom="auto", tta=4)
+    assert len(seer.shown) == 4 * alone[0].cost.windows
+    assert alone[0].cost.tokens == 400 * alone[0].cost.windows
+    report = pipeline.ask(["port.tif"], [SHIPS, SHIP, SHIP], Settings(zoom="auto", tta=4))
+    counted, *again = (result for result in report.results if isinstance(result, Answer))
+    assert [(found.text, found.cost.tokens) for found in again] == [(alone[0].text, alone[0].cost.tokens)] * 2
+    assert counted.cost.tokens == 100 * counted.cost.windows
 
 
 def test_two_dates_are_looked_at_together(here, seer):
