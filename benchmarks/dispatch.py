@@ -19,7 +19,8 @@ import onnxruntime as ort
 from onnx import TensorProto
 
 from export.builder import MICROSOFT, ExternalData, GraphBuilder
-from export.dispatch import ACCURACY_LEVEL, EXPERT, to_native, write_experts, write_router
+from export.dispatch import ACCURACY_LEVEL, EXPERT, write_experts, write_router
+from export.native import to_native
 from rsvlm_cli.runtime.dispatch import DOMAIN, VERSION
 from rsvlm_cli.runtime.int4 import BlockScheme
 from rsvlm_cli.runtime.ops import build_native, native_kernels

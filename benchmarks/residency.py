@@ -21,9 +21,9 @@ import numpy as np
 import export.graph
 import export.layers
 from export.builder import ExternalData, GraphBuilder
-from export.dispatch import to_native
 from export.graph import write_decoder
 from export.layers import LayerWriter
+from export.native import to_native
 from export.quantise import ErrorLog, ProfileName, make_profile
 from model.config import DecoderConfig, ModelConfig, VisionConfig
 from rsvlm_cli.runtime.dispatch import DOMAIN, VERSION

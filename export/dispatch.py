@@ -1,4 +1,4 @@
-"""Expert dispatch in graphs: by stock operators, and natively over the same weights.
+"""Expert dispatch in graphs by stock operators; `export.native` puts ours in their place.
 
 docs/expert-dispatch.md is the contract, docs/adr/0004 the choice of the stock operators. Both forms read the same bytes
 (`rsvlm_cli.runtime.int4`), so a bundle holds both graphs and one file of weights, and which graph runs is decided where
@@ -7,13 +7,11 @@ it runs.
 Axes: B sequences, T tokens of each, D width of the model, E experts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from onnx import NodeProto, helper
 
 from export.builder import MICROSOFT, Attribute, GraphBuilder
-from rsvlm_cli.runtime.dispatch import DOMAIN
 from rsvlm_cli.runtime.int4 import BlockScheme
 
 EXPERT = "expert"
@@ -78,51 +76,3 @@ def write_experts(
         return graph.op("MoE", path, inputs, MICROSOFT, **attributes)
     attributes |= {"expert_weight_bits": scheme.bits, "block_size": scheme.block, "accuracy_level": ACCURACY_LEVEL}
     return graph.op("QMoE", path, inputs, MICROSOFT, **attributes)
-
-
-def to_native(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
-    """Replace each MatMulNBits and QMoE, and drop the nodes that nobody asks any more.
-
-    Args:
-        nodes: of the stock graph, in order.
-        outputs: of the graph.
-
-    Returns:
-        The nodes of the native graph, in order; where nothing was replaced, as many as there were.
-    """
-    replaced = [_replace(node) for node in nodes]
-    wanted, kept = set(outputs), []
-    for node in reversed(replaced):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            kept.append(node)
-    return kept[::-1]
-
-
-def _replace(node: NodeProto) -> NodeProto:
-    if node.op_type == "MatMulNBits":
-        packed_weight, bias = node.input[:3], node.input[5:6]
-        return _our_node(node, "BlockLinear", [*packed_weight, *bias], "bits")
-    if node.op_type == "QMoE":
-        x, _, gate_up, gate_up_scales, _, down, down_scales = node.input[:7]
-        return _our_node(
-            node, "ExpertMLP", [x, EXPERT, gate_up, gate_up_scales, down, down_scales], "expert_weight_bits"
-        )
-    return node
-
-
-def _our_node(stock: NodeProto, op: str, inputs: Sequence[str], bits: str) -> NodeProto:
-    if stock.domain != MICROSOFT:
-        raise ValueError(f"{stock.name}: {stock.domain}::{stock.op_type} is not the operator that {op} stands in for")
-    module, _, own = stock.name.rpartition("/")
-    attributes = {attribute.name: attribute.i for attribute in stock.attribute}
-    # Outputs keep their names: what reads them stays as it is.
-    return helper.make_node(
-        op,
-        inputs,
-        list(stock.output),
-        name=f"{module}/{own.replace(stock.op_type, op)}",
-        domain=DOMAIN,
-        bits=attributes[bits],
-        block_size=attributes["block_size"],
-    )

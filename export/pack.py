@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 
 from export.builder import ExternalData, GraphBuilder
 from export.checkpoint import Checkpoint, open_checkpoint
-from export.dispatch import to_native
 from export.graph import DecoderLayout, write_decoder, write_vision
 from export.layers import LayerWriter
+from export.native import to_native
 from export.quantise import ErrorLog, Profile, TensorError
 from export.text import check_tokenizer, read_decoding, read_json, read_tokenizer
 from rsvlm_cli.errors import BundleError, OutputExists

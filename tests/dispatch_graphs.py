@@ -7,9 +7,10 @@ import onnxruntime as ort
 from onnx import TensorProto
 
 from export.builder import ExternalData, GraphBuilder
-from export.dispatch import EXPERT, to_native, write_router
+from export.dispatch import EXPERT, write_router
 from export.dispatch import write_experts as write_stock_experts
 from export.layers import LayerWriter
+from export.native import to_native
 from export.quantise import ErrorLog
 from rsvlm_cli.runtime.dispatch import DOMAIN, VERSION, PackedExperts
 from rsvlm_cli.runtime.int4 import QuantisedRows

@@ -103,7 +103,7 @@ def _custom(ops: Mapping[str, int]) -> dict[str, int]:
 
 
 def _library(domain: str, version: int) -> Path | None:
-    return native_library() if (domain, version) == (DOMAIN, VERSION) else None
+    return native_library() if domain == DOMAIN and 1 <= version <= VERSION else None
 
 
 @cache

@@ -1,6 +1,5 @@
 """One contract, four implementations: docs/expert-dispatch.md on a grid of shapes."""
 
-import ctypes
 import itertools
 
 import numpy as np
@@ -10,8 +9,6 @@ import torch
 from model.dispatch import expert_mlp, run_eager
 from rsvlm_cli.runtime.dispatch import multiply, pack_experts, round_activations, run_experts
 from rsvlm_cli.runtime.int4 import BlockScheme, quantise_rows
-from rsvlm_cli.runtime.native.build import CompileError, find_compiler
-from rsvlm_cli.runtime.ops import build_native
 from tests.dispatch_graphs import open_graph, random_experts, write_experts, write_linear
 
 EXPERTS = 4
@@ -29,28 +26,6 @@ BATCHES = {
 
 def relative(value: np.ndarray, reference: np.ndarray) -> float:
     return float(np.linalg.norm(value - reference) / max(np.linalg.norm(reference), 1e-30))
-
-
-@pytest.fixture(scope="module")
-def library() -> ctypes.CDLL:
-    """The native operators, compiled if they are not there; after the tests the best kernels are in use again."""
-    if find_compiler() is None:
-        pytest.skip("no C++ compiler")
-    try:
-        loaded = ctypes.CDLL(str(build_native()))
-    except CompileError as error:
-        pytest.fail(str(error))
-    loaded.rsvlm_kernels.restype = ctypes.c_char_p
-    best = loaded.rsvlm_kernels()
-    yield loaded
-    loaded.rsvlm_choose_kernels(best)
-
-
-@pytest.fixture(params=["avx512-vnni", "avx2", "plain"])
-def kernels(request, library) -> str:
-    if not library.rsvlm_choose_kernels(request.param.encode()):
-        pytest.skip(f"this CPU has no {request.param}")
-    return request.param
 
 
 def cases(scheme: BlockScheme):

@@ -21,7 +21,9 @@ SOURCES = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math")
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mavx2", "-mfma")
 UNITS: dict[str, tuple[str, ...]] = {
+    "library.cpp": (),
     "operators.cpp": (),
+    "attention.cpp": (),
     "kernel_plain.cpp": (),
     "kernel_avx2.cpp": ("-mavx2", "-mfma"),
     "kernel_avx512.cpp": AVX512,

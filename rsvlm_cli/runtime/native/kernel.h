@@ -1,10 +1,11 @@
-// What every instruction set's kernels share: the shapes of their data, rounding of activations, SiLU.
+// What every instruction set's kernels share: the shapes of their data, rounding of activations, SiLU; how attention is
+// computed is in attention_kernel.h.
 //
 // Each kernel_*.cpp is compiled with the flags of its instruction set and includes this file, so everything here has
 // internal linkage: a function compiled for AVX-512 must never be the one that the plain kernels call.
 //
-// Law of the bytes: rsvlm_cli/runtime/int4.py. Law of the numbers: docs/expert-dispatch.md. A "lane" is 4 packed bytes
-// of a weight's row: 8 weights of 4 bits or 4 of 8 bits.
+// Law of the bytes: rsvlm_cli/runtime/int4.py. Law of the numbers: docs/expert-dispatch.md, docs/attention.md. A "lane"
+// is 4 packed bytes of a weight's row: 8 weights of 4 bits or 4 of 8 bits.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -15,6 +16,10 @@ constexpr int kRows = 16;      // rows of a weight that a kernel multiplies at o
 constexpr int kTokens = 96;    // tokens whose activations stay in the second-level cache together
 constexpr int kFew = 4;        // tokens up to which rows are best read in the order in which they lie
 constexpr int kLanes = 16;     // lanes of a chunk: 64 packed bytes
+
+constexpr int kKeys = 64;         // keys of a block of attention: with their values they stay in the first-level cache
+constexpr int kQueryStep = 256;   // from one query to the next; heads are no wider
+constexpr int kWidest = 16;       // floats of the widest vector; a head is a whole number of them
 
 // A packed weight (rows, columns): n_blocks blocks of `block` columns a row, the last one padded with zeros.
 struct Matrix {
@@ -40,6 +45,23 @@ struct Activations {
   int n_tokens, columns;
 };
 
+// Queries of one key-value head against some of its keys. Row r is query head r % group of token r / group, and sees the
+// first `seen + r / group` of the keys, all of them at the most.
+struct AttentionBlock {
+  const float* queries;  // (n_rows, kQueryStep), turned and scaled
+  const float* keys;     // (n_keys, head)
+  const float* values;   // (n_keys, head)
+  int n_rows, n_keys, head, group;
+  int64_t seen;
+  float* panels;    // room: (kKeys, head)
+  float* sums;      // out: (n_rows, head), weighted values; a weight is exp(score - greatest)
+  float* greatest;  // out: (n_rows,), the greatest score
+  float* totals;    // out: (n_rows,), the weights' sum; room for (n_rows, kWidest)
+
+  int64_t n_seen(int row) const { return seen + row / group; }
+  int first_row_that_sees(int key) const { return seen > key ? 0 : static_cast<int>((key + 1 - seen) * group); }
+};
+
 struct Kernels {
   const char* name;
   // Rounds the row x of weight.n_blocks blocks, of which the first `columns` columns are there, into token's place.
@@ -50,6 +72,8 @@ struct Kernels {
                    uint8_t* room, float* out);
   // out[i] = silu(gate[i]) * up[i] for kRows values.
   void (*silu_times)(const float* gate, const float* up, float* out);
+  // Softmax of the rows' scores over the keys, and the values it weighs, not yet divided by the weights' sum.
+  void (*attend)(const AttentionBlock& block);
 };
 
 extern const Kernels kPlainKernels;

@@ -1,6 +1,7 @@
 // Kernels for AVX2 and FMA: 32 packed bytes of a row at a time, against a few tokens.
 #include <immintrin.h>
 
+#include "attention_kernel.h"
 #include "kernel.h"
 
 namespace {
@@ -103,4 +104,4 @@ void multiply(const Matrix& weight, int64_t first, int64_t step, int n_rows, con
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels = {"avx2", quantise, multiply, silu_times};
+extern const Kernels kAvx2Kernels = {"avx2", quantise, multiply, silu_times, attend<8, 6>};

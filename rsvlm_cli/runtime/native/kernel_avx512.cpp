@@ -6,6 +6,7 @@
 // costs as much as 3 or 4 tokens do.
 #include <immintrin.h>
 
+#include "attention_kernel.h"
 #include "kernel.h"
 
 namespace {
@@ -222,4 +223,4 @@ void multiply(const Matrix& weight, int64_t first, int64_t step, int n_rows, con
 
 }  // namespace
 
-extern const Kernels kAvx512Kernels = {"avx512-vnni", quantise, multiply, silu_times};
+extern const Kernels kAvx512Kernels = {"avx512-vnni", quantise, multiply, silu_times, attend<16, 12>};

@@ -1,4 +1,5 @@
 // Kernels without intrinsics: for any CPU, and the form in which the others can be read.
+#include "attention_kernel.h"
 #include "kernel.h"
 
 namespace {
@@ -38,4 +39,4 @@ void multiply(const Matrix& weight, int64_t first, int64_t step, int n_rows, con
 
 }  // namespace
 
-extern const Kernels kPlainKernels = {"plain", quantise, multiply, silu_times};
+extern const Kernels kPlainKernels = {"plain", quantise, multiply, silu_times, attend<4, 4>};

@@ -1,74 +1,10 @@
-// The operators ExpertMLP and BlockLinear of domain rsvlm, version 1 (docs/expert-dispatch.md), for ONNX Runtime's CPU.
+// The operators ExpertMLP and BlockLinear of domain rsvlm (docs/expert-dispatch.md), for ONNX Runtime's CPU.
 //
 // Weights are read where ONNX Runtime mapped them: nothing is packed at load, and an expert that no token goes to is
 // never touched, so it stays on disk.
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <vector>
-
-#include "kernel.h"
-#include "ort_api.h"
+#include "operator.h"
 
 namespace {
-
-constexpr int kBatches = 32;             // a node's work is offered to the threads in so many pieces
-constexpr int64_t kInlineProducts = 1 << 20;  // below, waking another thread costs more than it saves
-
-const OrtApi* api = nullptr;
-const Kernels* kernels = nullptr;
-
-bool supports(const Kernels& candidate) {
-#if defined(__x86_64__)
-  if (&candidate == &kAvx512Kernels) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni");
-  }
-  if (&candidate == &kAvx2Kernels) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-  return &candidate == &kPlainKernels;
-}
-
-#if defined(__x86_64__)
-const Kernels* const kCandidates[] = {&kAvx512Kernels, &kAvx2Kernels, &kPlainKernels};
-#else
-const Kernels* const kCandidates[] = {&kPlainKernels};
-#endif
-
-const Kernels* best_kernels() {
-  for (const Kernels* candidate : kCandidates) {
-    if (supports(*candidate)) return candidate;
-  }
-  return &kPlainKernels;
-}
-
-OrtStatus* refuse(const char* op, const char* why) {
-  char text[160];
-  std::snprintf(text, sizeof(text), "%s: %s", op, why);
-  return api->CreateStatus(kInvalidArgument, text);
-}
-
-// Memory that grows and is kept for the next call of the same thread; aligned to cache lines.
-class Buffer {
- public:
-  ~Buffer() { std::free(data_); }
-  template <class T>
-  T* take(size_t count) {
-    const size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
-    if (bytes > size_) {
-      std::free(data_);
-      data_ = std::aligned_alloc(64, bytes);
-      if (!data_) std::abort();
-      size_ = bytes;
-    }
-    return static_cast<T*>(data_);
-  }
-
- private:
-  void* data_ = nullptr;
-  size_t size_ = 0;
-};
 
 // Room for one weight's activations, owned by the thread that runs the session.
 struct ActivationRoom {
@@ -98,23 +34,6 @@ struct WorkerRoom {
 };
 thread_local WorkerRoom worker_room;
 
-template <class Body>
-void call_body(void* body, size_t index) {
-  (*static_cast<const Body*>(body))(static_cast<int64_t>(index));
-}
-
-// body(0 ... total - 1), on the session's threads where the work is worth it.
-template <class Body>
-OrtStatus* parallel_for(OrtKernelContext* context, int64_t total, int64_t products, const Body& body) {
-  if (products < kInlineProducts || total == 1) {
-    for (int64_t i = 0; i < total; i++) body(i);
-    return nullptr;
-  }
-  const size_t batches = static_cast<size_t>(std::min<int64_t>(total, kBatches));
-  return api->KernelContext_ParallelFor(context, call_body<Body>, static_cast<size_t>(total), batches,
-                                        const_cast<Body*>(&body));
-}
-
 // One thread's call of the kernels for kRows rows of a weight: results (n_tokens, kRows) of this thread.
 float* multiply(const Matrix& weight, int64_t first, int64_t step, const Activations& a, int tile) {
   const int n_rows = static_cast<int>(std::min<int64_t>(kRows, (weight.rows - first + step - 1) / step));
@@ -123,50 +42,14 @@ float* multiply(const Matrix& weight, int64_t first, int64_t step, const Activat
   return out;
 }
 
-struct Tensor {
-  std::vector<int64_t> dims;
-  void* data = nullptr;
-
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data);
-  }
-  int64_t dim(size_t i) const { return i < dims.size() ? dims[i] : 1; }
-  int64_t count(size_t from, size_t to) const {
-    int64_t n = 1;
-    for (size_t i = from; i < to && i < dims.size(); i++) n *= dims[i];
-    return n;
-  }
-};
-
-OrtStatus* read_inputs(OrtKernelContext* context, Tensor* tensors, size_t n_inputs) {
-  for (size_t i = 0; i < n_inputs; i++) {
-    const OrtValue* value = nullptr;
-    if (auto* status = api->KernelContext_GetInput(context, i, &value)) return status;
-    OrtTensorTypeAndShapeInfo* info = nullptr;
-    if (auto* status = api->GetTensorTypeAndShape(value, &info)) return status;
-    size_t rank = 0;
-    OrtStatus* status = api->GetDimensionsCount(info, &rank);
-    tensors[i].dims.resize(rank);
-    if (!status) status = api->GetDimensions(info, tensors[i].dims.data(), rank);
-    api->ReleaseTensorTypeAndShapeInfo(info);
-    if (!status) status = api->GetTensorMutableData(const_cast<OrtValue*>(value), &tensors[i].data);
-    if (status) return status;
-  }
-  return nullptr;
-}
-
-OrtStatus* make_output(OrtKernelContext* context, const std::vector<int64_t>& dims, float** data) {
-  OrtValue* value = nullptr;
-  if (auto* status = api->KernelContext_GetOutput(context, 0, dims.data(), dims.size(), &value)) return status;
-  return api->GetTensorMutableData(value, reinterpret_cast<void**>(data));
-}
-
 struct Scheme {
   int64_t bits = 4, block = 32;
 
-  bool known() const {
-    return (bits == 4 || bits == 8) && (block == 16 || block == 32 || block == 64 || block == 128);
+  OrtStatus* read(const OrtApi& given, const OrtKernelInfo* info, const char* op) {
+    if (auto* status = given.KernelInfoGetAttribute_int64(info, "bits", &bits)) return status;
+    if (auto* status = given.KernelInfoGetAttribute_int64(info, "block_size", &block)) return status;
+    const bool known = (bits == 4 || bits == 8) && (block == 16 || block == 32 || block == 64 || block == 128);
+    return known ? nullptr : refuse(op, "wanted 4 or 8 bits, a block of 16, 32, 64 or 128");
   }
   // The matrix `index` of a stack (E, rows, ...), or of rows alone.
   Matrix matrix(const Tensor& packed, const Tensor& scales, int64_t rows, int64_t columns, int64_t index) const {
@@ -224,10 +107,12 @@ struct Mlp {
 // x (B, ..., D), expert (B,), gate_up (E, 2 F, D) packed and scales, down (E, D, F) packed and scales -> (B, ..., D).
 struct ExpertMLP {
   static constexpr const char* kName = "ExpertMLP";
-  static constexpr size_t kInputs = 6, kOptionalInputs = 0;
+  static constexpr size_t kInputs = 6, kOptionalInputs = 0, kOutputs = 1;
   static int input_type(size_t i) { return i == 1 ? kInt64 : i == 2 || i == 4 ? kUint8 : kFloat; }
 
   Scheme scheme;
+
+  OrtStatus* configure(const OrtApi& given, const OrtKernelInfo* info) { return scheme.read(given, info, kName); }
 
   OrtStatus* compute(OrtKernelContext* context, const Tensor* in, size_t) const {
     const Tensor &x = in[0], &expert = in[1];
@@ -247,7 +132,7 @@ struct ExpertMLP {
       if (chosen[b] < 0 || chosen[b] >= experts) return refuse(kName, "expert index out of range");
     }
     Mlp mlp{{}, {}, x.as<float>(), nullptr, hidden, width};
-    if (auto* status = make_output(context, x.dims, &mlp.y)) return status;
+    if (auto* status = make_output(context, 0, x.dims, &mlp.y)) return status;
     std::vector<int64_t> rows;
     for (int64_t e = 0; e < experts; e++) {
       rows.clear();
@@ -269,10 +154,12 @@ struct ExpertMLP {
 // x (..., K), weight (N, K) packed and scales, optional bias (N,) -> (..., N).
 struct BlockLinear {
   static constexpr const char* kName = "BlockLinear";
-  static constexpr size_t kInputs = 4, kOptionalInputs = 1;
+  static constexpr size_t kInputs = 4, kOptionalInputs = 1, kOutputs = 1;
   static int input_type(size_t i) { return i == 1 ? kUint8 : kFloat; }
 
   Scheme scheme;
+
+  OrtStatus* configure(const OrtApi& given, const OrtKernelInfo* info) { return scheme.read(given, info, kName); }
 
   OrtStatus* compute(OrtKernelContext* context, const Tensor* in, size_t n_inputs) const {
     const Tensor& x = in[0];
@@ -284,7 +171,7 @@ struct BlockLinear {
     std::vector<int64_t> dims = x.dims;
     dims.back() = n_rows;
     float* y = nullptr;
-    if (auto* status = make_output(context, dims, &y)) return status;
+    if (auto* status = make_output(context, 0, dims, &y)) return status;
     const Matrix weight = scheme.matrix(in[1], in[2], n_rows, columns, 0);
     for (int64_t start = 0; start < n_tokens; start += kTokens) {
       const int n = static_cast<int>(std::min<int64_t>(kTokens, n_tokens - start));
@@ -308,73 +195,10 @@ struct BlockLinear {
   }
 };
 
-// An operator's face towards ONNX Runtime.
-template <class Op>
-struct Face : OrtCustomOp {
-  Face() : OrtCustomOp{} {
-    version = 16;
-    GetName = [](const OrtCustomOp*) { return Op::kName; };
-    GetExecutionProviderType = [](const OrtCustomOp*) { return "CPUExecutionProvider"; };
-    GetInputTypeCount = [](const OrtCustomOp*) { return Op::kInputs; };
-    GetInputType = [](const OrtCustomOp*, size_t i) { return Op::input_type(i); };
-    GetOutputTypeCount = [](const OrtCustomOp*) { return size_t{1}; };
-    GetOutputType = [](const OrtCustomOp*, size_t) { return int{kFloat}; };
-    GetInputCharacteristic = [](const OrtCustomOp*, size_t i) {
-      return int{i + Op::kOptionalInputs >= Op::kInputs ? kOptional : kRequired};
-    };
-    GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return int{kRequired}; };
-    GetInputMemoryType = [](const OrtCustomOp*, size_t) { return 0; };
-    GetVariadicInputMinArity = [](const OrtCustomOp*) { return 1; };
-    GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 1; };
-    GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
-    GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 1; };
-    CreateKernelV2 = [](const OrtCustomOp*, const OrtApi* given, const OrtKernelInfo* info, void** kernel) {
-      Op op;
-      OrtStatus* status = given->KernelInfoGetAttribute_int64(info, "bits", &op.scheme.bits);
-      if (!status) status = given->KernelInfoGetAttribute_int64(info, "block_size", &op.scheme.block);
-      if (!status && !op.scheme.known()) status = refuse(Op::kName, "wanted 4 or 8 bits, a block of 16, 32, 64 or 128");
-      if (!status) *kernel = new Op(op);
-      return status;
-    };
-    KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
-      Tensor inputs[Op::kInputs];
-      size_t n_inputs = 0;
-      OrtStatus* status = api->KernelContext_GetInputCount(context, &n_inputs);
-      if (!status) status = read_inputs(context, inputs, n_inputs);
-      return status ? status : static_cast<Op*>(kernel)->compute(context, inputs, n_inputs);
-    };
-    KernelDestroy = [](void* kernel) { delete static_cast<Op*>(kernel); };
-  }
-};
-
 const Face<ExpertMLP> expert_mlp;
 const Face<BlockLinear> block_linear;
 
 }  // namespace
 
-#define EXPORTED extern "C" __attribute__((visibility("default")))
-
-// What ONNX Runtime calls when the library is registered with a session's options.
-EXPORTED OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
-  api = base->GetApi(kApiVersion);  // null in a release before 1.22, which rsvlm's dependencies exclude
-  if (!kernels) kernels = best_kernels();
-  OrtCustomOpDomain* domain = nullptr;
-  if (auto* status = api->CreateCustomOpDomain("rsvlm", &domain)) return status;
-  if (auto* status = api->CustomOpDomain_Add(domain, &expert_mlp)) return status;
-  if (auto* status = api->CustomOpDomain_Add(domain, &block_linear)) return status;
-  return api->AddCustomOpDomain(options, domain);
-}
-
-// The kernels in use: the best that this CPU has, unless others were chosen.
-EXPORTED const char* rsvlm_kernels() { return (kernels ? kernels : best_kernels())->name; }
-
-// Chooses kernels by name for the whole process, for tests and comparisons; 0 where this CPU does not have them.
-EXPORTED int rsvlm_choose_kernels(const char* name) {
-  for (const Kernels* candidate : kCandidates) {
-    if (std::strcmp(candidate->name, name) == 0 && supports(*candidate)) {
-      kernels = candidate;
-      return 1;
-    }
-  }
-  return 0;
-}
+extern const OrtCustomOp* const kExpertMLP = &expert_mlp;
+extern const OrtCustomOp* const kBlockLinear = &block_linear;

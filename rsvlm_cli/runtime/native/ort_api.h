@@ -18,7 +18,7 @@ struct OrtCustomOp;
 
 constexpr uint32_t kApiVersion = 22;
 constexpr int kInvalidArgument = 2;  // OrtErrorCode
-enum ElementType { kFloat = 1, kUint8 = 2, kInt64 = 7 };  // ONNXTensorElementDataType
+enum ElementType { kFloat = 1, kUint8 = 2, kInt32 = 6, kInt64 = 7 };  // ONNXTensorElementDataType
 enum Characteristic { kRequired = 0, kOptional = 1 };     // OrtCustomOpInputOutputCharacteristic
 
 // The table itself: slots by number.
@@ -53,6 +53,9 @@ struct OrtApi {
   }
   OrtStatus* GetTensorTypeAndShape(const OrtValue* value, OrtTensorTypeAndShapeInfo** info) const {
     return get<65, OrtStatus* (*)(const OrtValue*, OrtTensorTypeAndShapeInfo**)>()(value, info);
+  }
+  OrtStatus* KernelInfoGetAttribute_float(const OrtKernelInfo* info, const char* name, float* value) const {
+    return get<85, OrtStatus* (*)(const OrtKernelInfo*, const char*, float*)>()(info, name, value);
   }
   OrtStatus* KernelInfoGetAttribute_int64(const OrtKernelInfo* info, const char* name, int64_t* value) const {
     return get<86, OrtStatus* (*)(const OrtKernelInfo*, const char*, int64_t*)>()(info, name, value);

@@ -1,0 +1,63 @@
+"""Native graphs: the stock graphs with our operators in the place of ONNX Runtime's, over the same weights.
+
+docs/expert-dispatch.md and docs/attention.md are the operators' contracts.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from onnx import NodeProto, helper
+
+from export.builder import MICROSOFT
+from export.dispatch import EXPERT
+from rsvlm_cli.runtime.dispatch import DOMAIN
+
+ATTENTION_ATTRIBUTES = {"num_heads", "kv_num_heads", "scale", "do_rotary"}
+"""All that a GroupQueryAttention may have to be replaced; ours turns always."""
+
+
+def to_native(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
+    """Replace each MatMulNBits, QMoE and GroupQueryAttention, and drop the nodes that nobody asks any more.
+
+    Args:
+        nodes: of the stock graph, in order.
+        outputs: of the graph.
+
+    Returns:
+        The nodes of the native graph, in order; where nothing was replaced, as many as there were.
+
+    Raises:
+        ValueError: if one of them is not as `export.layers` and `export.graph` write it.
+    """
+    replaced = [_replace(node) for node in nodes]
+    wanted, kept = set(outputs), []
+    for node in reversed(replaced):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _replace(node: NodeProto) -> NodeProto:
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    if node.op_type == "MatMulNBits":
+        inputs = [*node.input[:3], *node.input[5:6]]
+        return _our_node(node, "BlockLinear", inputs, bits=given["bits"], block_size=given["block_size"])
+    if node.op_type == "QMoE":
+        x, _, gate_up, gate_up_scales, _, down, down_scales = node.input[:7]
+        inputs = [x, EXPERT, gate_up, gate_up_scales, down, down_scales]
+        return _our_node(node, "ExpertMLP", inputs, bits=given["expert_weight_bits"], block_size=given["block_size"])
+    if node.op_type == "GroupQueryAttention":
+        if given.keys() != ATTENTION_ATTRIBUTES or not given.pop("do_rotary") or len(node.input) != 9:
+            raise ValueError(f"{node.name}: no native operator does what it asks for")
+        return _our_node(node, "GroupQueryAttention", node.input, **given)
+    return node
+
+
+def _our_node(stock: NodeProto, op: str, inputs: Sequence[str], **attributes: Any) -> NodeProto:
+    if stock.domain != MICROSOFT:
+        raise ValueError(f"{stock.name}: {stock.domain}::{stock.op_type} is not the operator that {op} stands in for")
+    module, _, own = stock.name.rpartition("/")
+    name = f"{module}/{own.replace(stock.op_type, op)}"
+    # Outputs keep their names: what reads them stays as it is.
+    return helper.make_node(op, inputs, list(stock.output), name=name, domain=DOMAIN, **attributes)
