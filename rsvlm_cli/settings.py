@@ -62,7 +62,7 @@ class Settings:
     dates: str | None = None
 
     def least_score(self, quality: Mapping[str, Any]) -> float:
-        """Return `min_score`, or what suits the model best as ``rsvlm eval --stamp`` found it."""
+        """Return `min_score`, or what ``rsvlm eval --fit`` found."""
         best: Mapping[str, float] = quality.get("best_thresholds", {})
         return best.get("detect", LEAST_SCORE) if self.min_score is None else self.min_score
 

@@ -45,9 +45,9 @@ def eval(
         bool, typer.Option("--stamp", help="Write what was found into the bundle's manifest, as its quality.")
     ] = False,
     fit: Annotated[
-        bool,
-        typer.Option("--fit", help="First fit each mask label's threshold on the training side, into the manifest."),
-    ] = False,
+        Split | None,
+        typer.Option("--fit", help="First fit the thresholds of boxes and mask labels on these images."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Score a model on data sets with known answers, by the road that the other commands take.
@@ -77,7 +77,7 @@ def eval(
     with stages_bar() as progress:
         if fit:
             told = progress and partial(progress, "fit")
-            fitted = fit_thresholds(wanted, root, settings, limit=limit, progress=told)
+            fitted = fit_thresholds(wanted, root, settings, fit.value, limit=limit, progress=told)
             stamp_thresholds(read_bundle(find_bundle(bundle)), fitted)
         found = evaluate(wanted, root, settings, split=split.value if split else None, limit=limit, progress=progress)
     if json is not None:

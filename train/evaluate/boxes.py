@@ -101,7 +101,7 @@ class Detected:
 def detect(bench: Bench, row: Row) -> RowScores:
     """F1, precision and recall at the command's own threshold, mAP, mAP_nc; and the grounding of lone objects."""
     used = bench.least_score
-    sets = [_detect_in(bench, name, row.labels) for name in row.sets]
+    sets = [detect_in(bench, name, row.labels) for name in row.sets]
     blinds = [blind_of(found) for found in sets]
     grid = thresholds_with(used)
 
@@ -151,7 +151,7 @@ def _each(found: Detected) -> Iterator[tuple[Record, Found]]:
             yield record, one
 
 
-def _detect_in(bench: Bench, name: str, labels: tuple[str, ...]) -> Detected:
+def detect_in(bench: Bench, name: str, labels: tuple[str, ...]) -> Detected:
     """Ask for every class in which a record is complete, or those of them that the row names."""
     records, classes = bench.sample([record for record in bench.records[name] if record.complete]), []
     settings = bench.as_command("detect", min_score=0.0)

@@ -1,15 +1,17 @@
-"""From which probability a cell is of a label: found on the training side of a suite's sets, never on what is scored.
+"""From which probability a cell or a box counts: found on images of a suite's sets, by areas and counts alone.
 
 A mask read label by label says how probable each label is, but a thin thing such as a road fills few cells, and its
-probabilities are low all over. So each label's threshold is the one at which, over the training images, as much ground
-is said to be of the label as is of it. Of several sets with the label, the mean of theirs.
+probabilities are low all over. So each label's threshold is the one at which as much ground is said to be of the label
+as is of it. Of several sets with the label, the geometric mean of theirs. Boxes have one threshold: at it, as many are
+found as there are things. On images that the model was trained on it is surer than elsewhere, so thresholds of those
+are too high; those of the validation side are right, and scores there know so much of the truth.
 
 Axes: R rows and Q columns of a mask's cells.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,23 +26,44 @@ from rsvlm_cli.settings import Settings
 from rsvlm_cli.tasks.mosaic import NO_DATA
 from train.data.records import Record
 from train.evaluate.bench import Bench, Progress, prepare_sets
+from train.evaluate.boxes import Detected, detect_in
 from train.evaluate.masks import labels_of, masked_records, truth_of, word_of
-from train.evaluate.suite import Kind, Row, Suite
+from train.evaluate.suite import Kind, Row, Side, Suite
 from train.metrics.masks import truth_in_cells
 
-Thresholds = dict[str, dict[str, float]]
-"""Of each label, by task."""
+LEAST = 0.01
+"""No label is said to be where it is less probable than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """What was found.
+
+    Attributes:
+        boxes: least score of a box, or None where no set has any.
+        labels: of each mask label, by task.
+    """
+
+    boxes: float | None
+    labels: dict[str, dict[str, float]]
 
 
 def fit_thresholds(
-    suite: Suite, root: Path, settings: Settings, *, limit: int | None = None, progress: Progress | None = None
+    suite: Suite,
+    root: Path,
+    settings: Settings,
+    side: Side,
+    *,
+    limit: int | None = None,
+    progress: Progress | None = None,
 ) -> Thresholds:
-    """Find the thresholds of all labels that a suite's mask rows ask for.
+    """Find the thresholds of boxes and of all labels that a suite's mask rows ask for.
 
     Args:
-        suite: its rows of kinds ``segment`` and ``change`` count.
+        suite: its rows of kinds ``detect``, ``segment`` and ``change`` count.
         root: the folder of the data sets, in their publishers' layouts.
         settings: which bundle, on what.
+        side: of the split.
         limit: at most so many images a set, evenly chosen.
         progress: is told how many of a set's images are done.
 
@@ -48,30 +71,39 @@ def fit_thresholds(
         InputError: if no set can be used.
         BundleError: if the bundle cannot.
     """
-    rows = [row for row in suite.rows if row.kind in (Kind.SEGMENT, Kind.CHANGE)]
+    rows = [row for row in suite.rows if row.kind in (Kind.DETECT, Kind.SEGMENT, Kind.CHANGE)]
+    boxes: list[float] = []
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with TemporaryDirectory(prefix="rsvlm-fit-") as workspace:
         names = tuple(dict.fromkeys(name for row in rows for name in row.sets))
-        folders, records, _ = prepare_sets(names, root, Path(workspace), "train")
+        folders, records, _ = prepare_sets(names, root, Path(workspace), side)
         bundle = read_bundle(find_bundle(settings.model))
         bench = Bench(
             bundle=bundle, settings=settings, folders=folders, records=records, limit=limit, progress=progress
         )
         for row in rows:
+            if row.kind is Kind.DETECT:
+                boxes += [_fit_boxes(detect_in(bench, name, row.labels)) for name in row.sets if name in records]
+                continue
             task = "segment" if row.kind is Kind.SEGMENT else "detect-change"
             for name in row.sets:
                 for label, threshold in _fit_set(bench, replace(row, sets=(name,)), task):
                     found[task][label].append(threshold)
-    return {
-        task: {label: round(float(np.mean(values)), 3) for label, values in by_label.items()}
-        for task, by_label in found.items()
-    }
+    return Thresholds(
+        boxes=round(float(np.mean(boxes)), 3) if boxes else None,
+        labels={
+            task: {label: round(float(np.exp(np.mean(np.log(values)))), 3) for label, values in by_label.items()}
+            for task, by_label in found.items()
+        },
+    )
 
 
 def stamp_thresholds(bundle: Bundle, thresholds: Thresholds) -> Bundle:
     """Write thresholds into a bundle's manifest and return the bundle as it is now."""
     open_engine.cache_clear()  # An engine that is open has the manifest as it was.
-    quality = dict(bundle.manifest.quality or {}) | {"label_thresholds": thresholds}
+    best = {} if thresholds.boxes is None else {"detect": thresholds.boxes}
+    told = {"best_thresholds": best, "label_thresholds": thresholds.labels}
+    quality = dict(bundle.manifest.quality or {}) | told
     return write_manifest(bundle.path, replace(bundle.manifest, quality=quality))
 
 
@@ -82,7 +114,13 @@ def threshold_of(p_set: np.ndarray, share: np.ndarray) -> float:
         p_set: ``(n,)``, what was said of each cell.
         share: ``(n,)`` in [0, 1], how much of it is of the label.
     """
-    return float(np.quantile(p_set, 1 - share.mean()))
+    return max(float(np.quantile(p_set, 1 - share.mean())), LEAST)
+
+
+def _fit_boxes(found: Detected) -> float:
+    every = [one for classes in found.classes for one in classes.values()]
+    scores, n = np.concatenate([one.scores for one in every]), sum(len(one.truths) for one in every)
+    return float(np.quantile(scores, max(0.0, 1 - n / len(scores)))) if len(scores) else 0.0
 
 
 def _fit_set(bench: Bench, row: Row, task: str) -> Iterator[tuple[str, float]]:

@@ -150,18 +150,6 @@ class Evaluation:
                     cleared[task] = cleared.get(task, False) or score.clears_baseline
         return [task for task, clear in cleared.items() if not clear]
 
-    @property
-    def thresholds(self) -> dict[str, float]:
-        """The best threshold of each task that has one and is learnt: the mean over its rows, by number of images."""
-        found: dict[str, list[Score]] = {}
-        for score in (score for row in self.rows for score in row.scores if score.best_threshold is not None):
-            if score.task not in self.not_learnt:
-                found.setdefault(score.task, []).append(score)
-        return {
-            task: round(float(np.average([s.best_threshold or 0.0 for s in scores], weights=[s.n for s in scores])), 3)
-            for task, scores in found.items()
-        }
-
     def quality(self) -> dict[str, Any]:
         """Return the manifest's ``quality``; docs/bundle-format.md explains it."""
         scores = [
@@ -184,9 +172,7 @@ class Evaluation:
             "split": self.split,
             "scores": plain(scores),
             "not_learnt": self.not_learnt,
-            "best_thresholds": self.thresholds,
-            "label_thresholds": (self.bundle.manifest.quality or {}).get("label_thresholds", {}),
-        }
+        } | {key: value for key, value in (self.bundle.manifest.quality or {}).items() if key.endswith("_thresholds")}
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it, for ``--json``."""

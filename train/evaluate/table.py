@@ -22,8 +22,6 @@ def as_text(evaluation: Evaluation) -> str:
         f"{tally.unreadable} images could not be read.",
         f"Not learnt: {', '.join(evaluation.not_learnt) or 'none'}.",
     ]
-    if evaluation.thresholds:
-        lines.append("Best thresholds: " + ", ".join(f"{t} {v:g}" for t, v in evaluation.thresholds.items()) + ".")
     if any(score.drawn_by == "image" for row in evaluation.rows for score in row.scores):
         lines.append("(i): drawn by image for want of places; too narrow.")
     return "\n".join(lines) + "\n"
