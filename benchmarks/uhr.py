@@ -110,9 +110,12 @@ def ask_scene(path: Path, truth: dict[str, int], mode: str, settings: Settings) 
     return rows
 
 
-def run(folder: Path, model: str, n_scenes: int, side_px: int, seed: int, threads: int | None) -> list[Asked]:
+def run(
+    folder: Path, model: str, n_scenes: int, side_px: int, seed: int, threads: int | None, tta: int | None = None
+) -> list[Asked]:
     """Ask every scene in every mode, or read what an earlier run with the same model was answered."""
-    kept = folder / f"answers-{read_bundle(find_bundle(model)).sha256[:12]}-{side_px}-{seed}-{n_scenes}.jsonl"
+    sha256, symmetries = read_bundle(find_bundle(model)).sha256[:12], f"-tta{tta}" if tta else ""
+    kept = folder / f"answers-{sha256}{symmetries}-{side_px}-{seed}-{n_scenes}.jsonl"
     rows = [Asked(**json.loads(line)) for line in kept.read_text("utf-8").splitlines()] if kept.exists() else []
     done = {(row.scene, row.mode) for row in rows}
     wanted = set()
@@ -120,7 +123,7 @@ def run(folder: Path, model: str, n_scenes: int, side_px: int, seed: int, thread
         for mode, zoom in MODES.items():
             wanted.add((path.stem, mode))
             if (path.stem, mode) not in done:
-                new = ask_scene(path, truth, mode, Settings(model=model, threads=threads, zoom=zoom))
+                new = ask_scene(path, truth, mode, Settings(model=model, threads=threads, zoom=zoom, tta=tta))
                 rows += new
                 with kept.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(asdict(row)) + "\n" for row in new)
@@ -197,8 +200,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=2048, help="of a scene, in pixels")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--tta", type=int, help="symmetries that a window is asked in; the bundle's own by default")
     args = parser.parse_args()
-    print(table(run(args.folder, args.model, args.scenes, args.side, args.seed, args.threads)))
+    print(table(run(args.folder, args.model, args.scenes, args.side, args.seed, args.threads, args.tta)))
 
 
 if __name__ == "__main__":
