@@ -268,7 +268,7 @@ def main() -> int:
     """Measure, print and clean up; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.full_size", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where 8 GB are free (default: the system's temporary folder)")
-    parser.add_argument("--profile", default="int4", choices=["int4", "int8"])
+    parser.add_argument("--profile", default="int4", choices=["int4", "int4-decoder", "int8"])
     parser.add_argument("--block", default="32", choices=["32", "128"])
     parser.add_argument("--vision", default="blocks", choices=["blocks", "tokens", "dynamic"])
     parser.add_argument("--threads", type=int, default=2)

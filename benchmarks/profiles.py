@@ -41,7 +41,9 @@ VARIANTS: dict[str, tuple[ProfileName, int, VisionName]] = {
     "int8, tower by the token": (ProfileName.INT8, 32, "tokens"),
     "int8, tower by the picture": (ProfileName.INT8, 32, "dynamic"),
     "int4": (ProfileName.INT4, 32, "blocks"),
+    "int4, whole decoder": (ProfileName.INT4_DECODER, 32, "blocks"),
     "int4 b128": (ProfileName.INT4, 128, "blocks"),
+    "int4 b128, whole decoder": (ProfileName.INT4_DECODER, 128, "blocks"),
     "int4 b128, tower by the token": (ProfileName.INT4, 128, "tokens"),
 }
 

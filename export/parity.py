@@ -250,11 +250,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RsvlmError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    sys.stdout.write("case  granularity  runtime     largest difference  relative  greedy tokens\n")
+    sys.stdout.write("case  granularity  runtime            largest difference  relative  greedy tokens\n")
     for row in rows:
         verdict = "" if "fp32" not in row.runtime else "  same" if row.equal else "  DIFFERS"
         sys.stdout.write(
-            f"{row.case:<5} {row.expert:<12} {row.runtime:<11} {row.absolute:<19.2e} {row.relative:<9.2e} "
+            f"{row.case:<5} {row.expert:<12} {row.runtime:<18} {row.absolute:<19.2e} {row.relative:<9.2e} "
             f"{row.n_agree}/{row.n_tokens}{verdict}\n"
         )
     sys.stdout.writelines(f"{note}\n" for note in notes)

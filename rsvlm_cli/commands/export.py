@@ -20,6 +20,7 @@ class ProfileName(StrEnum):
     """How weights are stored, by the width of the experts."""
 
     INT4 = "int4"
+    INT4_DECODER = "int4-decoder"
     INT8 = "int8"
     FP16 = "fp16"
     FP32 = "fp32"
@@ -34,7 +35,9 @@ class VisionName(StrEnum):
     FP32 = "fp32"
 
 
-ProfileOption = Annotated[ProfileName, typer.Option("--profile", help="How weights are stored.")]
+ProfileOption = Annotated[
+    ProfileName, typer.Option("--profile", help="How weights are stored; int4 keeps 8 bits beside the experts.")
+]
 BlockOption = Annotated[
     int, typer.Option("--block", metavar="16|32|64|128", help="Weights that share a scale: fewer is more exact.")
 ]

@@ -24,7 +24,7 @@ from tests.dispatch_graphs import open_graph, random_experts, write_experts
 MAX_CONTEXT = 64
 
 
-@pytest.fixture(scope="module", params=[ProfileName.INT8, ProfileName.INT4])
+@pytest.fixture(scope="module", params=[ProfileName.INT8, ProfileName.INT4, ProfileName.INT4_DECODER])
 def graphs(request, tmp_path_factory, checkpoint_folder) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     write_graphs(open_checkpoint(checkpoint_folder), folder, make_profile(request.param), MAX_CONTEXT)

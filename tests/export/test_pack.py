@@ -270,3 +270,22 @@ def test_a_checkpoint_of_another_family_becomes_one_of_ours_value_by_value(tmp_p
     assert open_source(tmp_path / "start").card == source.card
     with pytest.raises(OutputExists, match="never replaced"):
         write_checkpoint(source, tmp_path / "start")
+
+
+def test_a_decoder_of_4_bits_throughout_is_smaller_and_still_answers(tmp_path, checkpoint_folder):
+    profiles = (ProfileName.INT8, ProfileName.INT4, ProfileName.INT4_DECODER)
+    bundles = {name: write_bundle(checkpoint_folder, tmp_path / name, make_profile(name)).bundle for name in profiles}
+    sizes = [bundles[name].manifest.files["decoder.bin"].size for name in profiles]
+    attention = 3 * 2 * (8 * 16 + 2 * 16) * 96  # heads of 12 padded to 16, in q and o, k and v of three layers
+    assert sizes[1] - sizes[2] == pytest.approx((attention + VOCAB_SIZE * 96) / 2, abs=2048)  # but for alignment
+    assert sizes[0] > sizes[1] > sizes[2]
+    narrow = bundles[ProfileName.INT4_DECODER]
+    parts = {part: narrow.manifest.quantisation[part] for part in ("experts", "attention", "embedding", "vision")}
+    assert parts == {"experts": "int4 b32", "attention": "int4 b32", "embedding": "int4 b32", "vision": "int8 b32"}
+    table = load_checkpoint(checkpoint_folder).state_dict()["decoder.embed_tokens.weight"].numpy()
+    rows = TokenEmbedding(narrow).rows(np.arange(VOCAB_SIZE))
+    np.testing.assert_array_equal(rows, dequantise_rows(quantise_rows(table, BlockScheme(bits=4, block=32))))
+    engine = Engine(narrow, device="cpu", threads=1)
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    prompt = f"{narrow.manifest.image_token} Is there a ship?"
+    assert np.isfinite(engine.score(engine.encode_images([picture]), prompt, 1, ["yes", "no"])).all()
