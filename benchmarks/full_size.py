@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,17 +138,22 @@ def write_checkpoint(folder: Path, config: dict[str, object]) -> int:
     names = RSUNIVLM.stored_names(sizes)
     shapes = {names[name]: shape for name, shape in expected_shapes(sizes).items()}
     shapes |= {f"{RSUNIVLM.tower}post_layernorm.{part}": (sizes.vision.hidden_size,) for part in ("weight", "bias")}
+    rng = np.random.default_rng(0)
+    return write_tensors(folder, shapes, lambda name: draw_weight(rng, name, shapes[name]))
+
+
+def write_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], np.ndarray]) -> int:
+    """Write ``model.safetensors`` of float16, one tensor in memory at a time, and return how many weights it has."""
     head, end = {}, 0
     for name, shape in shapes.items():
         start, end = end, end + 2 * int(np.prod(shape))
         head[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps(head).encode()
+    text = json.dumps(head | {"__metadata__": {"format": "pt"}}).encode()
     text += b" " * (-len(text) % 8)
-    rng = np.random.default_rng(0)
     with (folder / "model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name, shape in shapes.items():
-            draw_weight(rng, name, shape).tofile(file)
+        for name in shapes:
+            read(name).astype(np.float16, copy=False).tofile(file)
     return end // 2
 
 
