@@ -73,19 +73,19 @@ def measure_contender(contender: Contender, folder: Path, options: argparse.Name
     return facts | {"peak_gb": [step.peak_gb], "files_gb": [files_gb]}
 
 
-def measure_cold(block: int, folder: Path, options: argparse.Namespace, work: Path) -> dict[str, Any]:
+def measure_cold(bundle: str, folder: Path, options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Ask a question as a user does.
 
     Raises:
         SystemExit: if that fails, or the reply is not `REPLY` tokens long.
     """
-    model = folder / f"int4-{block}"
+    model = folder / bundle
     read_through(model)
     command = [sys.executable, "-m", "rsvlm_cli", "ask", "after.tif", QUESTION]
     command += ["--model", str(model), "--max-tokens", str(REPLY)]
-    step = run(COLD[block], command, environment(options), work)
+    step = run(COLD[bundle], command, environment(options), work)
     if step.code != CUT_SHORT:
-        raise SystemExit(f"{COLD[block]}: exit {step.code}, wanted {CUT_SHORT}: {step.stderr.strip()[-300:]}")
+        raise SystemExit(f"{COLD[bundle]}: exit {step.code}, wanted {CUT_SHORT}: {step.stderr.strip()[-300:]}")
     return {"seconds": [step.seconds], "peak_gb": [step.peak_gb]}
 
 
@@ -124,7 +124,7 @@ def measure_round(
     for contender in contenders:
         facts[contender.name] = measure_contender(contender, folder, options, work)
         print(f"  {contender.name}", file=sys.stderr, flush=True)
-    return facts | {name: measure_cold(block, folder, options, work) for block, name in COLD.items()}
+    return facts | {name: measure_cold(bundle, folder, options, work) for bundle, name in COLD.items()}
 
 
 def describe_run(options: argparse.Namespace, sizes: ModelConfig, n_rounds: int) -> str:

@@ -40,7 +40,13 @@ class Contender:
         return [name for name in self.needs if find_spec(name) is None]
 
 
-OURS = {128: "ours, int4 b128", 32: "ours, int4 b32"}
+OURS = {
+    "int4-128": "ours, int4 b128",
+    "int4-32": "ours, int4 b32",
+    "int4-decoder-128": "ours, int4-decoder b128",
+}
+"""Bundle -> name; the last has 4 bits in attention and head too, as onnxruntime-genai has."""
+
 LLAMA = "llama.cpp Q4_0"
 OURS_TOWER, ORT_TOWER = "ours, int8 tower", "ONNX Runtime fp32 tower"
 REFERENCE: dict[Part, str] = {"decoder": "transformers fp32", "tower": "transformers fp32 tower"}
@@ -53,15 +59,14 @@ LLAMA_NEEDS, GENAI_NEEDS, EAGER_NEEDS = (
 )
 
 DECODERS = (
-    *(
-        Contender(
-            name=name,
-            part="decoder",
-            module="ours",
-            model=f"int4-{block}",
-            bits=(4 + 32 / block, 8 + 32 / block, 8 + 32 / block),
-        )
-        for block, name in OURS.items()
+    Contender(name=OURS["int4-128"], part="decoder", module="ours", model="int4-128", bits=(4.25, 8.25, 8.25)),
+    Contender(name=OURS["int4-32"], part="decoder", module="ours", model="int4-32", bits=(5, 9, 9)),
+    Contender(
+        name=OURS["int4-decoder-128"],
+        part="decoder",
+        module="ours",
+        model="int4-decoder-128",
+        bits=(4.25, 4.25, 4.25),
     ),
     # What llama.cpp's own quantiser makes of these widths: they are in no blocks of 256, so the head gets Q8_0.
     Contender(

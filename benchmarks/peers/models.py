@@ -118,10 +118,10 @@ def write_tower(checkpoint: Checkpoint, folder: Path) -> None:
     write_part(checkpoint, TOWER_LAYOUT, folder)
 
 
-def write_bundle(checkpoint: Checkpoint, folder: Path, block: int) -> None:
+def write_bundle(checkpoint: Checkpoint, folder: Path, profile: str, block: int) -> None:
     """Export as the tool does."""
     command = [sys.executable, "-m", "export", str(checkpoint.folder), str(folder), "--block", str(block)]
-    subprocess.run([*command, "--profile", "int4"], check=True, stdout=sys.stderr)
+    subprocess.run([*command, "--profile", profile], check=True, stdout=sys.stderr)
 
 
 def write_plain_tower(checkpoint: Checkpoint, folder: Path) -> None:
@@ -196,8 +196,9 @@ def write_genai(checkpoint: Checkpoint, folder: Path, block: int) -> None:
 
 
 MAKERS: dict[str, Callable[[Checkpoint, Path], Any]] = {
-    "int4-128": lambda checkpoint, folder: write_bundle(checkpoint, folder, 128),
-    "int4-32": lambda checkpoint, folder: write_bundle(checkpoint, folder, 32),
+    "int4-128": lambda checkpoint, folder: write_bundle(checkpoint, folder, "int4", 128),
+    "int4-32": lambda checkpoint, folder: write_bundle(checkpoint, folder, "int4", 32),
+    "int4-decoder-128": lambda checkpoint, folder: write_bundle(checkpoint, folder, "int4-decoder", 128),
     "tower-fp32": write_plain_tower,
     "hf": write_language_model,
     "hf-tower": write_tower,

@@ -20,7 +20,7 @@ Facts = Mapping[str, Any]
 Round = Mapping[str, Facts]
 """Contender, or `cold`, -> what it measured in one round."""
 
-COLD = {block: f"cold start, int4 b{block}" for block in OURS}
+COLD = {bundle: f"cold start, {name.removeprefix('ours, ')}" for bundle, name in OURS.items()}
 UNMEASURED = "-"
 
 
@@ -56,17 +56,17 @@ class Results:
             return None
         return statistics.median([a / b for a, b in zip(self.each(name, key), self.each(to, key), strict=True)])
 
-    def parts(self, block: int) -> list[float]:
+    def parts(self, bundle: str) -> list[float]:
         """Return each round's sum of what a cold start is made of: opening, tile, prefill and 32 tokens."""
-        ours = OURS[block]
+        ours = OURS[bundle]
         keys = ((ours, "load_s", 1), (OURS_TOWER, "load_s", 1), (OURS_TOWER, "tile_s", 1), (ours, "prefill_s", 1))
         columns = [[n * s for s in self.each(name, key)] for name, key, n in (*keys, (ours, "token_s", REPLY))]
         return [sum(row) for row in zip(*columns, strict=True)]
 
-    def over_parts(self, block: int) -> float:
+    def over_parts(self, bundle: str) -> float:
         """Return how many times the sum of its parts a cold start takes."""
-        whole = self.each(COLD[block], "seconds")
-        return statistics.median([a / b for a, b in zip(whole, self.parts(block), strict=True)])
+        whole = self.each(COLD[bundle], "seconds")
+        return statistics.median([a / b for a, b in zip(whole, self.parts(bundle), strict=True)])
 
     def reached(self, contender: Contender, key: str, *, matrix: bool) -> str:
         """Return how much of what is possible was reached, in percent."""
@@ -132,11 +132,11 @@ def cold_table(results: Results) -> str:
         [
             name,
             f"{results.middle(name, 'seconds'):.2f}",
-            f"{statistics.median(results.parts(block)):.2f}",
-            f"{results.over_parts(block):.2f}",
+            f"{statistics.median(results.parts(bundle)):.2f}",
+            f"{results.over_parts(bundle):.2f}",
             f"{results.middle(name, 'peak_gb'):.2f}",
         ]
-        for block, name in COLD.items()
+        for bundle, name in COLD.items()
     ]
     return table(["", "s", "its parts s", "of its parts", "peak GB"], rows)
 
@@ -144,7 +144,7 @@ def cold_table(results: Results) -> str:
 def goals_table(results: Results) -> str:
     """Return what was wanted beside what was measured."""
     rows = [
-        [goal, wanted, *(cell(block) for block in OURS)]
+        [goal, wanted, *(cell(bundle) for bundle in OURS)]
         for goal, wanted, cell in (
             (
                 "decode, times llama.cpp Q4_0",
@@ -166,7 +166,7 @@ def goals_table(results: Results) -> str:
             ("cold start, peak GB", "< 1", lambda b: f"{results.middle(COLD[b], 'peak_gb'):.2f}"),
         )
     ]
-    return table(["goal", "wanted", *(f"int4 b{block}" for block in OURS)], rows)
+    return table(["goal", "wanted", *(name.removeprefix("ours, ") for name in OURS.values())], rows)
 
 
 def describe_machine(machine: Mapping[str, float]) -> str:

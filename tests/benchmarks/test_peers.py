@@ -30,7 +30,7 @@ def test_work_of_the_released_sizes():
 
 
 def test_matrix_units_count_when_asked():
-    ours, half = BY_NAME[OURS[128]], BY_NAME["transformers bf16"]
+    ours, half = BY_NAME[OURS["int4-128"]], BY_NAME["transformers bf16"]
     fast, slow = (least_seconds(ours, MACHINE, SIZES.decoder, SIZES.vision, matrix=matrix) for matrix in (True, False))
     assert slow["prefill_s"] == pytest.approx(10 * fast["prefill_s"])
     assert slow["token_s"] == fast["token_s"]
@@ -61,25 +61,25 @@ def make_round(slowdown: float) -> dict[str, dict[str, list[float]]]:
 def test_ratios_are_of_one_round_each():
     # One round met another job: the times doubled, the ratio stayed.
     results = Results([make_round(1), make_round(1), make_round(9)], MACHINE, SIZES)
-    assert results.ratio(LLAMA, OURS[128], "token_s") == pytest.approx(2)
-    assert results.ratio("transformers bf16", OURS[128], "token_s") is None
-    assert results.agreement(BY_NAME[OURS[32]]) == "1.000"
+    assert results.ratio(LLAMA, OURS["int4-128"], "token_s") == pytest.approx(2)
+    assert results.ratio("transformers bf16", OURS["int4-128"], "token_s") is None
+    assert results.agreement(BY_NAME[OURS["int4-32"]]) == "1.000"
     assert results.agreement(BY_NAME[LLAMA]) == "-1.000"
     # 0.25 + 0.25 + 1.5 + 3 + 32 x 0.01
-    assert results.parts(128)[0] == pytest.approx(5.32)
-    assert results.over_parts(128) == pytest.approx(6.4 / 5.32)
+    assert results.parts("int4-128")[0] == pytest.approx(5.32)
+    assert results.over_parts("int4-128") == pytest.approx(6.4 / 5.32)
 
 
 def test_page_holds_goals_and_leaves_out_who_was_not_there():
     text = page(Results([make_round(1)], MACHINE, SIZES), "Sizes.", ["Left out: someone."])
-    assert "| decode, times llama.cpp Q4_0 | >= 1.6 (aim 2) | 2.00 | 2.00 |" in text
-    assert "| tile, times ONNX Runtime fp32 | >= 2.2 | 2.50 | 2.50 |" in text
+    assert "| decode, times llama.cpp Q4_0 | >= 1.6 (aim 2) | 2.00 | 2.00 | 2.00 |" in text
+    assert "| tile, times ONNX Runtime fp32 | >= 2.2 | 2.50 | 2.50 | 2.50 |" in text
     assert "Left out: someone." in text
     assert "genai" not in text
     bare = make_round(1)
     del bare[LLAMA]
     text = page(Results([bare], {}, SIZES), "Sizes.", [])
-    assert "| decode, times llama.cpp Q4_0 | >= 1.6 (aim 2) | - | - |" in text
+    assert "| decode, times llama.cpp Q4_0 | >= 1.6 (aim 2) | - | - | - |" in text
     assert "no C++ compiler" in text
 
 
