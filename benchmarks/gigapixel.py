@@ -33,6 +33,9 @@ QUESTION = "Is there an airplane?"
 TASKS = {"detect": ".gpkg", "segment": ".tif", "ask": ".json"}
 """With the files they write."""
 
+LAKES_SEED = 5
+"""Of the scene whose mask is refined: a quarter of its first square kilometre is water."""
+
 PER_MEGAPIXEL = 10.0
 """Objects on the ground."""
 
@@ -68,12 +71,12 @@ class Run:
         return results[0]["text"] if self.report["task"] == "ask" else f"{results[0]['cover'][0]['share']:.1%}"
 
 
-def make(folder: Path, side_px: int) -> Path:
+def make(folder: Path, side_px: int, seed: int = 0) -> Path:
     """Return a scene of a side, drawn unless it is there."""
-    path = folder / f"scene{side_px}.tif"
+    path = folder / f"scene{side_px}-{seed}.tif"
     if not path.with_name(f"{path.stem}_objects.json").exists():
         counts = counts_for(side_px, PER_MEGAPIXEL)
-        write_scene(path, SceneRecipe(width_px=side_px, height_px=side_px, counts=counts))
+        write_scene(path, SceneRecipe(width_px=side_px, height_px=side_px, counts=counts, seed=seed))
     return path
 
 
@@ -184,19 +187,27 @@ def scaling(folder: Path, tasks: list[str], sides: list[int], how: list[str], wi
         resumed = run(arguments, kept)
         same = fingerprint(again, resumed.report) == fingerprint(out, last.report)
         name = f"{task}, killed after {n_done} windows, resumed"
-        yield _row(name, side, resumed, f"{resumed.peak_mb / first_mb:.2f}", "identical" if same else "DIFFERENT")
+        yield _row(
+            name,
+            side,
+            resumed,
+            f"{resumed.peak_mb / first_mb:.2f}",
+            "identical" if same else "DIFFERENT",
+            last.n_windows - n_done,
+        )
 
 
-def _row(name: str, side: int, one: Run, ratio: str, found: str) -> str:
+def _row(name: str, side: int, one: Run, ratio: str, found: str, n_windows: int | None = None) -> str:
+    """Write a run's line; ``n_windows`` are those that it looked at itself, where an earlier run had begun."""
     return (
         f"| {name} | {side:,} x {side:,} | {one.n_windows} | {one.seconds:.0f} | {one.cpu_s:.0f} "
-        f"| {1000 * one.cpu_s / one.n_windows:.0f} | {one.peak_mb:.0f} | {ratio} | {found} |"
+        f"| {1000 * one.cpu_s / (n_windows or one.n_windows):.0f} | {one.peak_mb:.0f} | {ratio} | {found} |"
     )
 
 
 def refinement(folder: Path, side: int, cell: str, how: list[str]) -> Iterator[str]:
     """Yield the table of masks: the grid alone, refined to a cell, everything at full scale."""
-    scene = make(folder, side)
+    scene = make(folder, side, LAKES_SEED)
 
     def masked(name: str, *more: str) -> Run:
         arguments = command("segment", scene, folder / f"{name}.tif", "--overwrite", *more, *how)
@@ -222,7 +233,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS), help="of the first table")
     parser.add_argument("--sides", type=int, nargs="+", default=[5000, 10_000, 20_000], help="pixels")
     parser.add_argument("--tile", default="auto", help="of the first table's windows, as of rsvlm")
-    parser.add_argument("--refine-side", type=int, default=2500, help="scene of the second table, pixels; 0 for none")
+    parser.add_argument("--refine-side", type=int, default=2048, help="scene of the second table, pixels; 0 for none")
     parser.add_argument("--cell", default="2m")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -233,7 +244,7 @@ def main() -> None:
     jobs = ["--jobs", str(chosen.jobs)]
     windows = [*jobs, "--tile", chosen.tile]
     for lines in (
-        scaling(chosen.folder, chosen.tasks, sorted(chosen.sides), how, windows),
+        scaling(chosen.folder, chosen.tasks, sorted(chosen.sides), how, windows) if chosen.tasks else (),
         refinement(chosen.folder, chosen.refine_side, chosen.cell, how + jobs) if chosen.refine_side else (),
     ):
         for line in lines:
