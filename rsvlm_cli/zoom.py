@@ -212,7 +212,7 @@ class _Search:
     def __init__(self, view: View, question: str, aim: Aim, budget: _Budget) -> None:
         self.view, self.question, self.budget = view, question, budget
         self.statistic, self.looker = STATISTICS[aim], _Looker(view, question, budget)
-        self.leaf_px, self.known = leaf_side_px(view, question)
+        self.leaf_px, self.known = leaf_side_px(view, question, coarsest=aim is Aim.COUNT)
         self.hops: list[Hop] = []
 
     def run(self) -> Answered:
@@ -261,16 +261,17 @@ class _Search:
         return longest_side(look.cell_px) > NEAREST * self.leaf_px
 
 
-def leaf_side_px(view: View, question: str) -> tuple[float, bool]:
+def leaf_side_px(view: View, question: str, *, coarsest: bool) -> tuple[float, bool]:
     """Return the side of the windows that a search ends at, in raster pixels, and whether the thing's scale is known.
 
     Where the question names a class that the model was taught at known ground sampling distances, a model pixel is to
-    be the middle of them, by ratio, as `detect` would have it; else two raster pixels. It is never finer than one.
+    be the middle of them, by ratio, as `detect` would have it, or the coarsest; else two raster pixels. It is never
+    finer than one.
     """
     scene = view.scene
     entries = (scene.bundle.manifest.classes or {}).get("objects", ())
     taught = {
-        entry["label"]: math.sqrt(math.prod(entry["gsd_m"]))
+        entry["label"]: entry["gsd_m"][1] if coarsest else math.sqrt(math.prod(entry["gsd_m"]))
         for entry in entries if isinstance(entry, dict) and "gsd_m" in entry
     }  # fmt: skip
     named, gsd_m = named_labels(question, taught), scene.rasters[0].gsd_m

@@ -15,7 +15,7 @@ from tests.bundle_factory import BundleSize, make_bundle
 
 CLASSES = {
     "scene": ["urban", "farmland", "forest"],
-    "objects": [{"label": "building", "gsd_m": [0.2, 1.0]}, {"label": "ship", "gsd_m": [1.0, 4.0]}],
+    "objects": [{"label": "building", "gsd_m": [0.2, 1.0]}, {"label": "ship", "gsd_m": [2.0, 2.0]}],
     "masks": ["water", "building"],
     "change": ["building"],
 }

@@ -186,11 +186,20 @@ def test_no_window_is_read_larger_than_a_few_pictures_of_the_model(here, seer):
 
 
 def test_a_class_that_is_taught_at_a_coarser_scale_ends_the_search_earlier(here, seer):
-    # ship: 1 to 4 m, so 2 m (conftest.CLASSES); at 0.25 m that is 8 raster pixels, a window of 128.
+    # ship: 2 m (conftest.CLASSES); at 0.25 m that is 8 raster pixels, a window of 128.
     draw(here, name="fine.tif", transform=Affine(0.25, 0, 500_000, 0, -0.25, 5_000_000))
     _, hops, _ = ask(SHIP, "fine.tif", zoom="auto")
     assert len(hops) == 4
     assert [hop.model_gsd_m for hop in hops] == pytest.approx([2.25] * 4)
+
+
+def test_a_count_ends_at_the_coarsest_scale_of_a_class_and_yes_or_no_at_the_middle(here, seer):
+    # building: 0.2 to 1 m (conftest.CLASSES); at 0.1 m windows of 160 px for a count, of 72 px for yes or no.
+    draw(here, name="fine.tif", transform=Affine(0.1, 0, 500_000, 0, -0.1, 5_000_000))
+    _, hops, _ = ask("How many buildings are there?", "fine.tif", zoom="auto")
+    assert [hop.model_gsd_m for hop in hops] == pytest.approx([0.8] * 4)
+    _, hops, _ = ask("Is there a building?", "fine.tif", zoom="auto")
+    assert min(hop.model_gsd_m for hop in hops) < 0.6
 
 
 def test_parts_without_data_are_passed_over(here, seer):
