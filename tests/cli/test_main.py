@@ -154,8 +154,10 @@ def test_a_signal_while_it_works_ends_it_in_one_line(scenes, offline_env, bundle
     env = offline_env | {"RSVLM_MODEL": str(bundle_path)}
     command = [sys.executable, "-m", "rsvlm_cli", "ask", "scene.tif"]
     process = subprocess.Popen(
-        command, cwd=scenes, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=scenes, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background job ignores the signal, and so would what the job starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     process.stdin.write("Is there water?\n")
     process.stdin.flush()
     assert process.stdout.readline().strip() in ("yes", "no")
