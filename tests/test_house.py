@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -239,3 +240,23 @@ def test_the_workshop_without_torch_names_the_extra():
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert "UsageError" in done.stderr
     assert "pip install 'rsvlm[train]'" in done.stderr
+
+
+def test_what_a_task_imports_is_installed_with_the_tool():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    brought = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in project["dependencies"]}
+    known = {"PIL" if name == "pillow" else name for name in brought} | set(sys.stdlib_module_names) | {"rsvlm_cli"}
+    strange = {
+        (relative(path), name)
+        for path in (ROOT / "rsvlm_cli").rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        for name in imported_roots(node)
+        if name not in known
+    }
+    assert not strange
+
+
+def imported_roots(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name.split(".")[0] for alias in node.names}
+    return {node.module.split(".")[0]} if isinstance(node, ast.ImportFrom) and node.module else set()
