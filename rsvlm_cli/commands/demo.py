@@ -35,6 +35,7 @@ def demo(
 ) -> None:
     """Draw a place at two dates as GeoTIFFs, ask about it, mask it, find what changed, and name the files written."""
     import sys
+    from dataclasses import replace
 
     from rsvlm_cli import pipeline
     from rsvlm_cli.geo.picture import write_picture
@@ -51,6 +52,7 @@ def demo(
         write_picture(out / name, draw_place(n_buildings), CRS, TRANSFORM, overwrite=overwrite)
     before, after = str(out / "before.tif"), str(out / "after.tif")
     settings, targets = Settings(model=model), Targets(overwrite=overwrite)
+    by_windows = replace(settings, tile="auto")  # the default of commands that give masks
 
     def show(command: str, report: Report, *files: str) -> None:
         sys.stdout.write(f"$ rsvlm {command}\n{report_to_text(report) or 'nothing found'}\n")
@@ -61,10 +63,10 @@ def demo(
     for question in QUESTIONS:
         show(f'ask {after} "{question}"', pipeline.ask([after], [question], settings))
     show(f"caption {after}", pipeline.caption(after, settings))
-    show(f"segment {after} --label water", pipeline.segment(after, ["water"], settings), "river.tif", "river.png")
+    show(f"segment {after} --label water", pipeline.segment(after, ["water"], by_windows), "river.tif", "river.png")
     found = pipeline.detect("ground", after, ["building"], settings)
     show(f"ground {after} -p building", found, "buildings.gpkg", "buildings.png")
-    changed = pipeline.detect_change([before, after], ["building"], settings)
+    changed = pipeline.detect_change([before, after], ["building"], by_windows)
     show(f"detect-change {before} {after} --label building", changed, "change.tif", "change.geojson", "change.png")
     sys.stdout.write("written:\n" + "".join(f"  {out / name}\n" for name in NAMES))
 
