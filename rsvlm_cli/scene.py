@@ -3,10 +3,9 @@
 import math
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from types import MappingProxyType
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -48,17 +47,10 @@ class View:
         window_px: what it shows.
         chips: one picture a date.
         features: what the decoder sees of them.
-        turned: the same of the pictures in further symmetries, by number.
     """
 
-    def __init__(
-        self,
-        scene: "Scene",
-        chips: Sequence[Chip],
-        features: ImageFeatures,
-        turned: Mapping[int, ImageFeatures] = MappingProxyType({}),
-    ) -> None:
-        self.scene, self.chips, self.features, self.turned = scene, chips, features, turned
+    def __init__(self, scene: "Scene", chips: Sequence[Chip], features: ImageFeatures, n_symmetries: int = 1) -> None:
+        self.scene, self.chips, self.features, self.n_symmetries = scene, chips, features, n_symmetries
         self.window_px: BoxPx = chips[0].source.window_px
 
     def generate(self, request: Request, on_text: Callable[[str], None] | None = None) -> Reply:
@@ -84,10 +76,11 @@ class View:
 
     def score(self, request: Request) -> Sequence[float]:
         """Return the log-likelihood of each candidate of a request."""
+        seen = (self.features, *self._turned(request).values())
         with self.scene.timed("decode"):
             looks = [
                 self.scene.engine.score(features, request.prompt, request.expert, request.candidates)
-                for features in (self.features, *self._turned(request).values())
+                for features in seen
             ]
         scores: list[float] = (np.logaddexp.reduce(looks, axis=0) - math.log(len(looks))).tolist()
         choices = tuple((text, round(float(score), 4)) for text, score in zip(request.candidates, scores, strict=True))
@@ -110,7 +103,12 @@ class View:
         p_cell: np.ndarray = np.mean(shares, axis=0)
         return p_cell
 
-    def _turned(self, request: Request) -> Mapping[int, ImageFeatures]:
+    @cached_property
+    def turned(self) -> dict[int, ImageFeatures]:
+        """The pictures in further symmetries, by number; encoded when first asked, for what is decoded needs none."""
+        return {symmetry: self.scene.encode(self.chips, symmetry) for symmetry in ORDER[1 : self.n_symmetries]}
+
+    def _turned(self, request: Request) -> dict[int, ImageFeatures]:
         return {} if request.upright else self.turned
 
     def _read(
@@ -245,12 +243,12 @@ class Scene:
         """
         if min(chip.source.valid_frac for chip in chips) < MIN_VALID_FRAC:
             return None
+        return View(self, chips, self.encode(chips, 0), n_symmetries or self.tta)
+
+    def encode(self, chips: Sequence[Chip], symmetry: int) -> ImageFeatures:
+        """Encode pictures, turned."""
         with self.timed("encode"):
-            looks = {
-                symmetry: self.engine.encode_images([turn(chip.pixels, symmetry) for chip in chips])
-                for symmetry in ORDER[: n_symmetries or self.tta]
-            }
-        return View(self, chips, looks.pop(0), looks)
+            return self.engine.encode_images([turn(chip.pixels, symmetry) for chip in chips])
 
     def require_seen(self) -> None:
         """Refuse to answer for a scene of which no window was shown to the model.

@@ -150,9 +150,12 @@ class _Looker:
             kept.move_to_end(key)
             return kept[key]
         view = self._crop(window_px) if self.from_overview else self._read(window_px)
-        # Features alone answer: the pixels of a hundred windows would fill the memory.
-        chips = [replace(chip, pixels=chip.pixels[:0], valid=chip.valid[:0]) for chip in view.chips] if view else []
-        kept[key] = View(self.scene, chips, view.features, view.turned) if view else None
+        kept[key] = None
+        if view is not None:
+            # Features alone answer: the pixels of a hundred windows would fill the memory.
+            chips = [replace(chip, pixels=chip.pixels[:0], valid=chip.valid[:0]) for chip in view.chips]
+            kept[key] = bare = View(self.scene, chips, view.features)
+            bare.turned = view.turned
         manifest = self.scene.bundle.manifest
         n_bytes = 4 * manifest.image.tokens * manifest.decoder.hidden * len(self.scene.rasters) * n_symmetries
         if len(kept) > KEPT_BYTES // n_bytes:

@@ -22,7 +22,8 @@ TEXT_TOKENS = 160
 """Budget of a free text; captions of the training sets end long before it."""
 
 _DIRECTION = re.compile(
-    r"left|right|top|bottom|upper|lower|above|below|north|south|east|west|horizontal|vertical|corner|edge|facing",
+    r"\b((left|right|top|bottom|upper|lower)(most)?|above|below|(north|south|east|west)\w*|horizontal|vertical"
+    r"|corner|edge|facing)\b",
     re.IGNORECASE,
 )
 

@@ -5,8 +5,11 @@ import pytest
 from PIL import Image
 
 from rsvlm_cli import pipeline
+from rsvlm_cli.runtime.engine import Engine
 from rsvlm_cli.runtime.symmetry import ORDER, turn, turn_back
 from rsvlm_cli.settings import Settings
+from rsvlm_cli.tasks import ask as ask_task
+from rsvlm_cli.tasks.dialect import NANO
 from tests.factories import draw_scene
 
 
@@ -59,3 +62,20 @@ def test_a_question_of_directions_is_asked_of_the_upright_picture_alone(turned_f
     assert alone == all_ways
     alone, all_ways = answers("Is there water?")
     assert alone != all_ways
+
+
+@pytest.mark.parametrize(
+    ("question", "upright"), [("Is the ship facing north-east?", True), ("Is there a bright hedge at least?", False)]
+)
+def test_directions_are_words_of_their_own(question, upright):
+    assert ask_task.request(NANO, question).upright is upright
+
+
+def test_what_is_decoded_encodes_one_symmetry(turned_files, monkeypatch):
+    seen = []
+    encode = Engine.encode_images
+    monkeypatch.setattr(Engine, "encode_images", lambda engine, images: seen.append(1) or encode(engine, images))
+    pipeline.caption(turned_files["upright"], Settings(tta=4))
+    assert len(seen) == 1
+    pipeline.classify(turned_files["upright"], [], Settings(tta=4))
+    assert len(seen) == 1 + 4
