@@ -50,7 +50,7 @@ StretchOption = Annotated[
     str,
     typer.Option(
         "--stretch",
-        metavar="auto|none|minmax|pLOW,HIGH|LOW,HIGH",
+        metavar="auto|none|minmax|pLOW,HIGH|LOW,HIGH|reflectance:LOW,HIGH",
         help="How values become 8 bit.",
         rich_help_panel=INPUT,
     ),

@@ -48,7 +48,7 @@ def write_geotiff(
     """Write ``(bands, height, width)`` pixels of any type, with whatever georeference it is given."""
     bands, height, width = pixels.shape
     keys = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": pixels.dtype}
-    with rasterio.open(path, "w", **keys, crs=crs, transform=transform, nodata=nodata, **profile) as dataset:
+    with rasterio.open(path, "w", **(keys | profile), crs=crs, transform=transform, nodata=nodata) as dataset:
         dataset.write(pixels)
         if names:
             dataset.descriptions = names

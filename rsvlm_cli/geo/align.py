@@ -122,13 +122,13 @@ def open_dates(paths: Sequence[str | Path], how: Comparison | None = None) -> It
             raster.dated = Dated(date=date, by="asked")
         a = natives[0]
         covers = [(0.0, 0.0, float(a.width_px), float(a.height_px)), *(_overlap(a, native) for native in natives[1:])]
-        alike = [native for native in natives[1:] if _kind(native) == _kind(a)]
+        alike = [native for native in natives[1:] if _comparable(a, native)]
         a.fit(rule, *alike)
         rasters, warnings = [a], order_warning([native.dated.date for native in natives])
         for k, native in enumerate(natives[1:], start=1):
             warnings += _compare(a, native, covers[k])
-            if native in alike:
-                native.stretch = a.stretch
+            if native in alike and rule.looks:
+                native.take_stretch(a)
             else:
                 native.fit(rule)
             known = how.known[k] if how.known else None
@@ -140,9 +140,13 @@ def open_dates(paths: Sequence[str | Path], how: Comparison | None = None) -> It
         )
 
 
-def _kind(raster: Raster) -> tuple[str, BandMode, int]:
-    """Return what two rasters must share for one law of stretch."""
-    return raster.dtype, raster.bands.mode, len(raster.bands.indexes)
+def _comparable(a: Raster, b: Raster) -> bool:
+    """Say whether one law of stretch suits both: alike bands, and values that mean the same or say what they mean."""
+    if (a.bands.mode, len(a.bands.indexes)) != (b.bands.mode, len(b.bands.indexes)):
+        return False
+    if a.calibration is not None and b.calibration is not None:
+        return a.calibration.same_law(b.calibration) or "uint8" not in (a.dtype, b.dtype)
+    return a.dtype == b.dtype and a.calibration is b.calibration
 
 
 def _brought(
@@ -320,7 +324,7 @@ def _compare(a: Raster, b: Raster, cover_px: BoxPx) -> tuple[str, ...]:
     share = (cover_px[2] - cover_px[0]) * (cover_px[3] - cover_px[1]) / (a.width_px * a.height_px)
     if share < MIN_OVERLAP_FRAC:
         warnings += (f"{b.path}: covers only {share:.1%} of {a.path}; the rest is not compared",)
-    if _kind(a) != _kind(b):
+    if not _comparable(a, b):
         warnings += (
             f"{a.path} ({a.dtype}) and {b.path} ({b.dtype}): differ in type or bands; each has its own stretch",
         )

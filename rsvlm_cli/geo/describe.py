@@ -17,7 +17,7 @@ def describe_raster(path: str | Path, *, bands: str | None = None, stretch: str 
     Keys: ``path, driver, width_px, height_px, dtype, bands`` (``index, name, colour`` of each), ``crs, transform,
     gsd_m, bounds_crs, bounds_lonlat`` (west, south, east, north; None where unknown; east beyond 180 where the
     antimeridian is crossed), ``nodata, mask, overviews, tiled, block_px, compression, shown_bands, shown_by, stretch,
-    dates, warnings``.
+    calibration, date, date_by, dates, warnings``.
 
     Raises:
         RasterUnreadable, BandsMissing, UsageError: as `raster.open_raster`.
@@ -54,6 +54,9 @@ def describe_raster(path: str | Path, *, bands: str | None = None, stretch: str 
             "shown_bands": list(raster.bands.labels),
             "shown_by": raster.bands.by,
             "stretch": raster.stretch.text,
+            "calibration": None if raster.calibration is None else raster.calibration.text,
+            "date": raster.dated.date,
+            "date_by": raster.dated.by,
             "dates": {key: value for key, value in sorted(tags.items()) if "date" in key.lower()},
             "warnings": list(raster.warnings),
         }

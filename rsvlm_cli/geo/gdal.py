@@ -2,8 +2,7 @@
 
 import os
 import warnings
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from rsvlm_cli.errors import InputError, RasterUnreadable
+from rsvlm_cli.geo.products import find_product
 
 OPTIONS = {
     "GDAL_CACHEMAX": 256 * 2**20,  # bytes, unlike the environment variable; GDAL's own default is a share of the memory
@@ -30,9 +30,6 @@ DRIVERS = [
     *("MRF", "RMF", "SRTMHGT", "USGSDEM", "GRIB", "Zarr", "ISIS3", "BIGGIF"),
 ]
 """What may be opened: file formats of imagery. Web services (WMS, STACIT, ...) are drivers too, and stay out."""
-
-SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".ntf", ".png", ".jpg", ".jpeg")
-"""By which a raster in an archive or a folder is known."""
 
 MAX_BLOCK_BYTES = 256 * 2**20
 """A block is decoded whole, so a larger one cannot be read in bounded memory."""
@@ -74,7 +71,7 @@ def gdal_session(path: str | Path, doing: Literal["read", "write"] = "read", *, 
 def open_dataset(path: str | Path) -> DatasetReader:
     """Open a raster for reading, or refuse what cannot be read in bounded memory and time.
 
-    ``path`` may also be a ``.zip`` that holds one raster, or a GDAL name of a local file, such as
+    ``path`` may also be a scene as `products.find_product` knows it, or a GDAL name of a local file, such as
     ``/vsizip/scenes.zip/a.tif`` or ``NETCDF:a.nc:red``.
 
     Raises:
@@ -89,38 +86,16 @@ def open_dataset(path: str | Path) -> DatasetReader:
         raise RasterUnreadable(f"{name}: no such file")
     if plain and Path(name).is_file() and Path(name).stat().st_size == 0:
         raise RasterUnreadable(f"{name}: is empty (0 bytes)")
-    if plain and Path(name).is_dir():
-        inside = sorted(str(file) for file in Path(name).rglob("*") if file.suffix.lower() in SUFFIXES)
-        raise RasterUnreadable(f"{name}: is a folder{_such_as(inside)}")
-    if plain and lower.endswith(".zip"):
-        name = _in_zip(name)
     with gdal_session(path):
-        dataset = DatasetReader(rasterio._parse_path(name), driver=DRIVERS, sharing=False)
+        product = find_product(name) if plain else None
+        opened = rasterio._parse_path(product or name)
+        dataset = DatasetReader(opened, driver=DRIVERS, sharing=False)
         try:
             _check(dataset, name)
         except BaseException:
             dataset.close()
             raise
     return dataset
-
-
-def _in_zip(name: str) -> str:
-    """Return GDAL's name of the only raster in an archive."""
-    try:
-        with zipfile.ZipFile(name) as archive:
-            members = sorted(file for file in archive.namelist() if Path(file).suffix.lower() in SUFFIXES)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise RasterUnreadable(f"{name}: cannot be read: {error}") from error
-    inside = [f"/vsizip/{Path(name).absolute()}/{member}" for member in members]
-    if len(inside) != 1:
-        raise RasterUnreadable(f"{name}: is an archive of {len(inside)} rasters{_such_as(inside)}")
-    return inside[0]
-
-
-def _such_as(inside: Sequence[str]) -> str:
-    """Name the raster to try first: in a Sentinel-2 product, the picture in true colour."""
-    best = next((file for file in inside if "_TCI" in file), next(iter(inside), None))
-    return "" if best is None else f" (name one, such as {best!r})"
 
 
 def _check(dataset: DatasetReader, name: str) -> None:

@@ -1,8 +1,8 @@
 """What an open file says about its place: coordinate system, transform, ground sampling distance.
 
-Pixels are never resampled to gain a georeference, because every result lies on the raster's own grid. So ground
-control points count where one affine transform meets them to half a pixel; otherwise, and with RPCs, a raster has no
-georeference and a warning says how to give it one.
+Control points that one affine transform meets to half a pixel give that transform; what they or RPCs say otherwise
+takes a view on a map grid (`rsvlm_cli.geo.place`). A drone's photograph is placed by its position, height and heading,
+nearly.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from rasterio.io import DatasetReader
 from rasterio.transform import Affine
 
 from rsvlm_cli.errors import InputError
+from rsvlm_cli.geo.drone import locate_photograph
 from rsvlm_cli.geo.georef import Georeference
 from rsvlm_cli.geo.srs import name_crs
 from rsvlm_cli.results import Affine6
@@ -42,16 +43,15 @@ def locate(dataset: DatasetReader, path: str) -> Location:
     crs, transform = dataset.crs, dataset.transform
     if transform.is_identity and dataset.gcps[0]:
         gcps, crs = dataset.gcps
-        transform, error_px = _fit_affine(np.array([(p.col, p.row, p.x, p.y) for p in gcps]))
+        transform, error_px = _fit_gcps(dataset)
         if not error_px <= MAX_GCP_ERROR_PX:
-            found = f"{len(gcps)} ground control points that no affine transform meets (off by {error_px:.1f} px)"
-            return Location(warnings=(f"{path}: {found}; results are in pixels (for a map: gdalwarp -r cubic IN OUT)",))
-    if transform.is_identity:
-        if dataset.rpcs is not None:
             return Location(
-                warnings=(f"{path}: has RPCs only; results are in pixels (for a map: gdalwarp -rpc IN OUT)",)
+                warnings=(f"{path}: {len(gcps)} ground control points that give no place; results are in pixels",)
             )
-        return Location(warnings=(f"{path}: has no georeference; results are in pixels",))
+    if transform.is_identity and dataset.rpcs is not None:
+        return Location(warnings=(f"{path}: its RPCs give no place; results are in pixels",))
+    if transform.is_identity:
+        return _locate_photograph(dataset, path)
     if not crs:
         return Location(
             warnings=(f"{path}: has a transform but no CRS; results are in pixels (assign: gdal_edit.py -a_srs)",)
@@ -68,6 +68,23 @@ def locate(dataset: DatasetReader, path: str) -> Location:
         )
         return Location(crs=text, transform=values, gsd_m=_nominal_m(crs, values), warnings=(warning,))  # type: ignore[arg-type]
     return Location(crs=text, transform=values, gsd_m=gsd_m)  # type: ignore[arg-type]
+
+
+def fits_affine(dataset: DatasetReader) -> bool:
+    """Say whether one affine transform meets the control points to `MAX_GCP_ERROR_PX`."""
+    return _fit_gcps(dataset)[1] <= MAX_GCP_ERROR_PX
+
+
+def _locate_photograph(dataset: DatasetReader, path: str) -> Location:
+    """Place a picture without any georeference, if it is a drone's."""
+    found = locate_photograph(dataset)
+    if found is None or isinstance(found, str):
+        found = f"is {found} and " if found else ""
+        return Location(warnings=(f"{path}: {found}has no georeference; results are in pixels",))
+    crs, transform, how = found
+    centre = (dataset.width / 2, dataset.height / 2)
+    gsd_m = _gsd_m(CRS.from_user_input(crs), crs, transform, centre)
+    return Location(crs=crs, transform=transform, gsd_m=gsd_m, warnings=(f"{path}: {how}",))
 
 
 def _gsd_m(crs: CRS, text: str, transform: Affine6, centre_px: tuple[float, float]) -> float:
@@ -89,6 +106,10 @@ def _nominal_m(crs: CRS, transform: Affine6) -> float | None:
         metres = None
     a, b, _, d, e, _ = transform
     return float(np.sqrt(np.hypot(a, d) * np.hypot(b, e)) * metres) if metres else None
+
+
+def _fit_gcps(dataset: DatasetReader) -> tuple[Affine, float]:
+    return _fit_affine(np.array([(p.col, p.row, p.x, p.y) for p in dataset.gcps[0]]))
 
 
 def _fit_affine(points: np.ndarray) -> tuple[Affine, float]:

@@ -18,9 +18,11 @@ from rasterio.windows import Window
 
 from rsvlm_cli.errors import UsageError, WindowOutside
 from rsvlm_cli.geo.bands import BandChoice, BandFacts, BandMode, choose_bands
+from rsvlm_cli.geo.calibrate import Calibration, convert_values, find_calibration
 from rsvlm_cli.geo.dates import Dated, find_date
 from rsvlm_cli.geo.gdal import WINDOW_CACHE_BYTES, gdal_session, open_dataset
 from rsvlm_cli.geo.locate import Location, locate
+from rsvlm_cli.geo.place import place_raster
 from rsvlm_cli.geo.stretch import MID_TONE, Stretch, StretchRule, fit_stretch
 from rsvlm_cli.results import Affine6, Alignment, BoxPx, Source
 
@@ -64,6 +66,8 @@ class Raster(AbstractContextManager["Raster"]):
         dtype: of the stored values.
         nodata: of the first chosen band, or None.
         dated: when it was taken.
+        calibration: what makes reflectance of stored values, where that is known.
+        below: the file itself, where ``dataset`` is a view of it on a map grid.
         alignment: of a later date on the grid of the first: how it was brought there.
         warnings: one line each, for the user.
     """
@@ -78,6 +82,8 @@ class Raster(AbstractContextManager["Raster"]):
         self.dtype: str = dataset.dtypes[bands.indexes[0] - 1]
         self.nodata: float | None = dataset.nodatavals[bands.indexes[0] - 1]
         self.dated = Dated()
+        self.calibration: Calibration | None = None
+        self.below: DatasetReader | None = None
         self.alignment: Alignment | None = None
         self.warnings: tuple[str, ...] = bands.warnings + location.warnings
         self.stretch: Stretch = fit_stretch(StretchRule(kind="none"), [np.empty(0)] * len(bands.indexes), self.dtype)
@@ -92,6 +98,8 @@ class Raster(AbstractContextManager["Raster"]):
     ) -> None:
         """Close the file."""
         self.dataset.close()
+        if self.below is not None:
+            self.below.close()
 
     def fit(self, rule: StretchRule, *others: "Raster") -> Self:
         """Fix the stretch by a look at the whole scene, and at others of the same type if given."""
@@ -102,13 +110,38 @@ class Raster(AbstractContextManager["Raster"]):
             return self
         samples = [np.empty(0)] * len(self.bands.indexes)
         if rule.kind == "percentiles" or (rule.kind == "auto" and self.dtype != "uint8"):
-            scenes = [self._sample(), *(other._sample() for other in others)]
+            scenes = [self._sample()]
+            scenes += [convert_values(other._sample(), other.calibration, self.calibration) for other in others]
             samples = [np.concatenate(bands) for bands in zip(*scenes, strict=True)]
         n_bits = self.dataset.tags(self.bands.indexes[0], ns="IMAGE_STRUCTURE").get("NBITS")
-        self.stretch = fit_stretch(rule, samples, self.dtype, int(n_bits) if n_bits else None)
+        if rule.kind == "reflectance":
+            self.stretch = self._fit_reflectance(rule)
+        else:
+            self.stretch = fit_stretch(rule, samples, self.dtype, int(n_bits) if n_bits else None)
+        if self.calibration is not None:
+            self.stretch = replace(self.stretch, text=f"{self.stretch.text} ({self.calibration.text})")
         if self.stretch.text == "no valid pixels":
             self.warnings += (f"{self.path}: holds no valid pixel",)
         return self
+
+    def take_stretch(self, other: "Raster") -> None:
+        """Show values as another raster does, by what they mean where both say it, else by what is stored."""
+        self.stretch = other.stretch
+        mine, its = self.calibration, other.calibration
+        if mine is not None and its is not None and not mine.same_law(its):
+            low, high = (mine.to_stored(its.to_physical(ends)) for ends in (self.stretch.low, self.stretch.high))
+            ranges = ", ".join(dict.fromkeys(f"{a:.6g}..{b:.6g}" for a, b in zip(low, high, strict=True)))
+            self.stretch = Stretch(low=low, high=high, text=f"that of the first date: {ranges} ({mine.text})")
+
+    def _fit_reflectance(self, rule: StretchRule) -> Stretch:
+        if self.calibration is None:
+            raise UsageError(
+                f"{self.path}: the law from stored values to reflectance is not known "
+                "(give stored values: --stretch LOW,HIGH)"
+            )
+        n = len(self.bands.indexes)
+        low, high = (self.calibration.to_stored((end,) * n) for end in (rule.low, rule.high))
+        return Stretch(low=low, high=high, text=f"fixed: reflectance {rule.low:g}..{rule.high:g}")
 
     def read(self, window_px: BoxPx | None = None, out_size: tuple[int, int] | None = None) -> Chip:
         """Read a window as RGB, from overviews where they exist, without holding more than the result in memory.
@@ -262,7 +295,13 @@ def open_unstretched(path: str | Path, bands: str | None) -> Raster:
     try:
         with gdal_session(path):
             choice = choose_bands(band_facts(dataset, name), bands)
-            raster = Raster(dataset, name, choice, locate(dataset, name))
+            view, how = place_raster(dataset, choice) or (dataset, "")
+            location = locate(view, name)
+            if how:
+                location = replace(location, warnings=(*location.warnings, f"{name}: {how}"))
+            raster = Raster(view, name, choice, location)
+            raster.below = dataset if view is not dataset else None
+            raster.calibration = find_calibration(dataset, name, choice.indexes)
             raster.dated = find_date(name, dataset.tags() | dataset.tags(ns="IMAGERY") | dataset.tags(ns="EXIF"))
             return raster
     except BaseException:

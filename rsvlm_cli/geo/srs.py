@@ -33,6 +33,12 @@ def name_crs(crs: CRS) -> str:
     return ":".join(authority) if authority else str(crs.to_wkt())
 
 
+def utm_zone(lon: float, lat: float) -> CRS:
+    """Return the UTM zone of a place, on WGS 84."""
+    zone = min(60, int((lon + 180) % 360 // 6) + 1)
+    return CRS.from_epsg((32600 if lat >= 0 else 32700) + zone)
+
+
 def describe_srs(crs: str) -> Srs:
     """Describe a coordinate system given as in `rsvlm_cli.results.Source`."""
     parsed = CRS.from_user_input(crs)

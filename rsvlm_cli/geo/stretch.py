@@ -1,7 +1,7 @@
 """How stored values become 8 bit: one linear law for a whole scene, so that its windows and a pair of dates agree.
 
 Axes: C bands, H rows, W columns, N sampled pixels. Values are as stored: a file's scale and offset are linear, so
-percentiles do not need them, and a range the user gives is in stored units.
+percentiles do not need them, and a range the user gives is in stored units unless it says ``reflectance:``.
 """
 
 from collections.abc import Sequence
@@ -50,15 +50,20 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StretchRule:
-    """What the user asked: ``auto``, ``none``, ``percentiles`` or ``range``, with its two numbers."""
+    """What the user asked: ``auto``, ``none``, ``percentiles``, ``range`` (stored values) or ``reflectance``."""
 
     kind: str
     low: float = 0.0
     high: float = 0.0
 
+    @property
+    def looks(self) -> bool:
+        """Whether the law depends on the values."""
+        return self.kind in ("auto", "percentiles")
+
     @classmethod
     def parse(cls, text: str) -> "StretchRule":
-        """Read ``auto``, ``none``, ``minmax``, ``p2,98`` or ``LOW,HIGH``.
+        """Read ``auto``, ``none``, ``minmax``, ``p2,98``, ``LOW,HIGH`` or ``reflectance:LOW,HIGH``.
 
         Raises:
             UsageError: if it is none of them.
@@ -68,16 +73,17 @@ class StretchRule:
             return cls(kind=word)
         if word == "minmax":
             return cls(kind="percentiles", low=0.0, high=100.0)
-        percentiles = word.startswith("p")
+        percentiles, reflectance = word.startswith("p"), word.startswith("reflectance:")
         try:
-            low, high = (float(part) for part in word.removeprefix("p").split(","))
+            low, high = (float(part) for part in word.removeprefix("p").removeprefix("reflectance:").split(","))
         except ValueError:
             low = high = 0.0
         if not (np.isfinite([low, high]).all() and low < high and (not percentiles or (low >= 0 and high <= 100))):
             raise UsageError(
-                f"stretch {text!r}: wanted auto, none, minmax, percentiles such as p2,98, or LOW,HIGH such as 0,3000"
+                f"stretch {text!r}: wanted auto, none, minmax, percentiles such as p2,98, LOW,HIGH such as 0,3000, "
+                "or reflectance:0,0.3"
             )
-        return cls(kind="percentiles" if percentiles else "range", low=low, high=high)
+        return cls(kind="percentiles" if percentiles else "reflectance" if reflectance else "range", low=low, high=high)
 
 
 def fit_stretch(rule: StretchRule, samples: Sequence[np.ndarray], dtype: str, n_bits: int | None = None) -> Stretch:

@@ -53,13 +53,15 @@ def test_what_is_no_raster_is_refused_in_one_line(tmp_path: Path, content: bytes
 
 
 def test_a_folder_is_refused_with_what_is_in_it(tmp_path: Path) -> None:
-    with pytest.raises(RasterUnreadable, match=r"is a folder$"):
+    with pytest.raises(RasterUnreadable, match=r"is a folder of 0 rasters and no Sentinel-2 or Landsat scene$"):
         open_dataset(tmp_path)
     product = tmp_path / "S2A_MSIL2A.SAFE" / "GRANULE"
     product.mkdir(parents=True)
     for name in ("T32_B02_10m.jp2", "T32_TCI_10m.jp2", "MTD_TL.xml"):
         (product / name).touch()
-    with pytest.raises(RasterUnreadable, match=r"is a folder \(name one, such as .*T32_TCI_10m\.jp2'"):
+    with pytest.raises(
+        RasterUnreadable, match=r"is a folder of 2 rasters and no .* \(name one, such as .*T32_TCI_10m\.jp2'"
+    ):
         open_dataset(tmp_path / "S2A_MSIL2A.SAFE")
 
 
@@ -73,7 +75,9 @@ def test_the_only_raster_of_an_archive_is_opened(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dataset.read(), pixels)
     with zipfile.ZipFile(archive, "a") as target:
         target.write(file, "data/b.tif")
-    with pytest.raises(RasterUnreadable, match=r"archive of 2 rasters \(name one, such as '/vsizip/.*/data/a\.tif'"):
+    with pytest.raises(
+        RasterUnreadable, match=r"archive of 2 rasters and no .* \(name one, such as '/vsizip/.*/data/a\.tif'"
+    ):
         open_dataset(archive)
     archive.write_bytes(b"PK no archive")
     with pytest.raises(RasterUnreadable, match="cannot be read"):

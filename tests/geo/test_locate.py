@@ -7,7 +7,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 
 from rsvlm_cli.geo.raster import open_raster
-from tests.factories import write_geotiff
+from tests.factories import UTM33, write_geotiff
 
 PIXELS = np.zeros((1, 100, 200), np.uint8)
 
@@ -24,7 +24,7 @@ def gcp_file(path: Path, bend: float) -> Path:
         for row, col in corners
     ]
     keys = {"driver": "GTiff", "width": 200, "height": 100, "count": 1, "dtype": "uint8"}
-    with rasterio.open(path, "w", **keys, gcps=gcps, crs="EPSG:32633") as dataset:
+    with rasterio.open(path, "w", **keys, gcps=gcps, crs=UTM33) as dataset:
         dataset.write(PIXELS)
     return path
 
@@ -79,10 +79,21 @@ def test_control_points_that_fit_a_transform_give_it(tmp_path: Path) -> None:
     assert not raster.warnings
 
 
-def test_control_points_that_fit_no_transform_give_none_and_the_way_out(tmp_path: Path) -> None:
+def test_control_points_that_fit_no_transform_take_a_view_on_a_map_grid(tmp_path: Path) -> None:
     raster = opened(gcp_file(tmp_path / "a.tif", bend=40))
+    assert raster.crs == "EPSG:32633"
+    assert "placed by 5 ground control points" in raster.warnings[-1]
+
+
+def test_control_points_in_one_line_give_no_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    gcps = [GroundControlPoint(k, k, 500_000 + k, 5_000_000 - k) for k in (0, 50, 100)]
+    keys = {"driver": "GTiff", "width": 200, "height": 100, "count": 1, "dtype": "uint8"}
+    with rasterio.open(path, "w", **keys, gcps=gcps, crs=UTM33) as dataset:
+        dataset.write(PIXELS)
+    raster = opened(path)
     assert (raster.crs, raster.transform) == (None, None)
-    assert "gdalwarp" in raster.warnings[-1]
+    assert "3 ground control points that give no place" in raster.warnings[-1]
 
 
 def test_a_local_coordinate_system_keeps_its_transform_and_unit(tmp_path: Path) -> None:
