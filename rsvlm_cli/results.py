@@ -56,6 +56,9 @@ class Source:
         crs: an authority string such as ``EPSG:32633``, else WKT, or None without a georeference.
         transform: of the whole raster, or None without a georeference.
         gsd_m: ground size of one raster pixel in metres, or None where it is unknown.
+        placed_by: what says where it lies: ``transform``, ``ground control points, affine``, or in words; one that was
+            warped to a north-up grid says so, and width_px, height_px, crs and transform are of that grid. None
+            without a georeference.
         model_px: width and height of the picture the model saw.
         model_gsd_m: ground size of one model pixel in metres, or None.
         bands: the band chosen for red, green and blue, each as ``3 (red)``.
@@ -81,6 +84,7 @@ class Source:
     bands_by: str
     stretch: str
     valid_frac: float
+    placed_by: str | None = None
     date: str | None = None
     date_by: str | None = None
     alignment: Alignment | None = None

@@ -24,6 +24,7 @@ from rsvlm_cli.geo.dates import Dated, order_warning, parse_dates
 from rsvlm_cli.geo.gdal import gdal_session
 from rsvlm_cli.geo.georef import Georeference, box_ring, close_ring, densify
 from rsvlm_cli.geo.locate import Location
+from rsvlm_cli.geo.place import WARP_ERROR_PX
 from rsvlm_cli.geo.radiometry import match_radiometry
 from rsvlm_cli.geo.raster import Raster, open_unstretched
 from rsvlm_cli.geo.stretch import StretchRule
@@ -34,9 +35,6 @@ MAX_GSD_RATIO = 2.0
 
 MIN_OVERLAP_FRAC = 0.1
 """Less shared ground is worth a warning."""
-
-WARP_ERROR_PX = 0.02
-"""How far GDAL may approximate a warp; its own default is an eighth of a pixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,9 +295,9 @@ def _on_grid(stack: ExitStack, a: Raster, b: Raster, moved: Affine | None = None
     }
     with gdal_session(b.path):
         view = WarpedVRT(b.dataset, **options)
-    location = Location(crs=a.crs, transform=a.transform, gsd_m=a.gsd_m)
+    location = Location(crs=a.crs, transform=a.transform, gsd_m=a.gsd_m, placed_by=b.placed_by)
     on_grid = stack.enter_context(Raster(view, b.path, b.bands, location))
-    on_grid.stretch, on_grid.dated = b.stretch, b.dated
+    on_grid.stored, on_grid.stretch, on_grid.dated = b.stored, b.stretch, b.dated
     return on_grid
 
 

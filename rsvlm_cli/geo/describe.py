@@ -15,9 +15,10 @@ def describe_raster(path: str | Path, *, bands: str | None = None, stretch: str 
     """Describe a raster and what the model would be shown of it; JSON types only.
 
     Keys: ``path, driver, width_px, height_px, dtype, bands`` (``index, name, colour`` of each), ``crs, transform,
-    gsd_m, bounds_crs, bounds_lonlat`` (west, south, east, north; None where unknown; east beyond 180 where the
-    antimeridian is crossed), ``nodata, mask, overviews, tiled, block_px, compression, shown_bands, shown_by, stretch,
-    calibration, date, date_by, dates, warnings``.
+    gsd_m, placed_by, bounds_crs, bounds_lonlat`` (west, south, east, north; None where unknown; east beyond 180 where
+    the antimeridian is crossed), ``nodata, mask, overviews, tiled, block_px, compression, shown_bands, shown_by,
+    stretch, calibration, date, date_by, dates, warnings``. Of a raster that is read on a map grid, what is said of
+    pixels, blocks and mask is the grid's.
 
     Raises:
         RasterUnreadable, BandsMissing, UsageError: as `raster.open_raster`.
@@ -26,10 +27,10 @@ def describe_raster(path: str | Path, *, bands: str | None = None, stretch: str 
         dataset = raster.dataset
         first = raster.bands.indexes[0]
         rows, columns = dataset.block_shapes[first - 1]
-        tags = dataset.tags() | dataset.tags(ns="IMAGERY")
+        tags = raster.stored.tags() | raster.stored.tags(ns="IMAGERY")
         return {
             "path": raster.path,
-            "driver": dataset.driver,
+            "driver": raster.stored.driver,
             "width_px": raster.width_px,
             "height_px": raster.height_px,
             "dtype": raster.dtype,
@@ -40,6 +41,7 @@ def describe_raster(path: str | Path, *, bands: str | None = None, stretch: str 
             "crs": raster.crs,
             "transform": raster.transform,
             "gsd_m": raster.gsd_m,
+            "placed_by": raster.placed_by,
             **_bounds(raster),
             "nodata": None
             if raster.nodata is None
@@ -50,7 +52,7 @@ def describe_raster(path: str | Path, *, bands: str | None = None, stretch: str 
             "overviews": dataset.overviews(first),
             "tiled": columns < raster.width_px,
             "block_px": [columns, rows],
-            "compression": dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION"),
+            "compression": raster.stored.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION"),
             "shown_bands": list(raster.bands.labels),
             "shown_by": raster.bands.by,
             "stretch": raster.stretch.text,

@@ -29,21 +29,24 @@ class Location:
     Attributes:
         crs, transform: as in `results.Source`; both None without a georeference.
         gsd_m: ground size of one pixel in metres, the geometric mean of its two sides, or None.
+        placed_by: as in `results.Source`.
         warnings: one line each.
     """
 
     crs: str | None = None
     transform: Affine6 | None = None
     gsd_m: float | None = None
+    placed_by: str | None = None
     warnings: tuple[str, ...] = ()
 
 
 def locate(dataset: DatasetReader, path: str) -> Location:
     """Find a raster's place on Earth, or say why it has none."""
-    crs, transform = dataset.crs, dataset.transform
+    crs, transform, by = dataset.crs, dataset.transform, "transform"
     if transform.is_identity and dataset.gcps[0]:
         gcps, crs = dataset.gcps
         transform, error_px = _fit_gcps(dataset)
+        by = f"{len(gcps)} ground control points, affine"
         if not error_px <= MAX_GCP_ERROR_PX:
             return Location(
                 warnings=(f"{path}: {len(gcps)} ground control points that give no place; results are in pixels",)
@@ -66,8 +69,9 @@ def locate(dataset: DatasetReader, path: str) -> Location:
         warning = (
             f"{path}: its CRS has no known place on Earth; map coordinates are local and longitude, latitude unknown"
         )
-        return Location(crs=text, transform=values, gsd_m=_nominal_m(crs, values), warnings=(warning,))  # type: ignore[arg-type]
-    return Location(crs=text, transform=values, gsd_m=gsd_m)  # type: ignore[arg-type]
+        nominal_m = _nominal_m(crs, values)  # type: ignore[arg-type]
+        return Location(crs=text, transform=values, gsd_m=nominal_m, placed_by=by, warnings=(warning,))  # type: ignore[arg-type]
+    return Location(crs=text, transform=values, gsd_m=gsd_m, placed_by=by)  # type: ignore[arg-type]
 
 
 def fits_affine(dataset: DatasetReader) -> bool:
@@ -78,13 +82,17 @@ def fits_affine(dataset: DatasetReader) -> bool:
 def _locate_photograph(dataset: DatasetReader, path: str) -> Location:
     """Place a picture without any georeference, if it is a drone's."""
     found = locate_photograph(dataset)
-    if found is None or isinstance(found, str):
-        found = f"is {found} and " if found else ""
-        return Location(warnings=(f"{path}: {found}has no georeference; results are in pixels",))
-    crs, transform, how = found
-    centre = (dataset.width / 2, dataset.height / 2)
-    gsd_m = _gsd_m(CRS.from_user_input(crs), crs, transform, centre)
-    return Location(crs=crs, transform=transform, gsd_m=gsd_m, warnings=(f"{path}: {how}",))
+    if found is None or found.crs is None:
+        said = f"{found.text} and " if found else ""
+        gsd_m = found.gsd_m if found else None
+        return Location(gsd_m=gsd_m, warnings=(f"{path}: {said}has no georeference; results are in pixels",))
+    return Location(
+        crs=found.crs,
+        transform=found.transform,
+        gsd_m=found.gsd_m,
+        placed_by="approximate, a drone's position, height and heading",
+        warnings=(f"{path}: {found.text}",),
+    )
 
 
 def _gsd_m(crs: CRS, text: str, transform: Affine6, centre_px: tuple[float, float]) -> float:

@@ -67,7 +67,8 @@ class Raster(AbstractContextManager["Raster"]):
         nodata: of the first chosen band, or None.
         dated: when it was taken.
         calibration: what makes reflectance of stored values, where that is known.
-        below: the file itself, where ``dataset`` is a view of it on a map grid.
+        stored: the file itself; ``dataset`` may be a view of it on another grid.
+        placed_by: as `results.Source.placed_by`.
         alignment: of a later date on the grid of the first: how it was brought there.
         warnings: one line each, for the user.
     """
@@ -83,7 +84,8 @@ class Raster(AbstractContextManager["Raster"]):
         self.nodata: float | None = dataset.nodatavals[bands.indexes[0] - 1]
         self.dated = Dated()
         self.calibration: Calibration | None = None
-        self.below: DatasetReader | None = None
+        self.stored: DatasetReader | WarpedVRT = dataset
+        self.placed_by: str | None = location.placed_by
         self.alignment: Alignment | None = None
         self.warnings: tuple[str, ...] = bands.warnings + location.warnings
         self.stretch: Stretch = fit_stretch(StretchRule(kind="none"), [np.empty(0)] * len(bands.indexes), self.dtype)
@@ -98,8 +100,7 @@ class Raster(AbstractContextManager["Raster"]):
     ) -> None:
         """Close the file."""
         self.dataset.close()
-        if self.below is not None:
-            self.below.close()
+        self.stored.close()
 
     def fit(self, rule: StretchRule, *others: "Raster") -> Self:
         """Fix the stretch by a look at the whole scene, and at others of the same type if given."""
@@ -113,7 +114,7 @@ class Raster(AbstractContextManager["Raster"]):
             scenes = [self._sample()]
             scenes += [convert_values(other._sample(), other.calibration, self.calibration) for other in others]
             samples = [np.concatenate(bands) for bands in zip(*scenes, strict=True)]
-        n_bits = self.dataset.tags(self.bands.indexes[0], ns="IMAGE_STRUCTURE").get("NBITS")
+        n_bits = self.stored.tags(self.bands.indexes[0], ns="IMAGE_STRUCTURE").get("NBITS")
         if rule.kind == "reflectance":
             self.stretch = self._fit_reflectance(rule)
         else:
@@ -169,6 +170,7 @@ class Raster(AbstractContextManager["Raster"]):
             crs=self.crs,
             transform=self.transform,
             gsd_m=self.gsd_m,
+            placed_by=self.placed_by,
             model_px=(width, height),
             model_gsd_m=None,
             bands=self.bands.labels,
@@ -264,7 +266,7 @@ class Raster(AbstractContextManager["Raster"]):
         if self.bands.mode is BandMode.CMYK:
             light = 255 - pixels.astype(np.uint16)
             pixels = np.asarray((light[:3] * light[3] + 127) // 255, np.uint8)
-        if self.dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+        if self.stored.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
             pixels = 255 - pixels
         return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
 
@@ -298,9 +300,11 @@ def open_unstretched(path: str | Path, bands: str | None) -> Raster:
             view, how = place_raster(dataset, choice) or (dataset, "")
             location = locate(view, name)
             if how:
-                location = replace(location, warnings=(*location.warnings, f"{name}: {how}"))
+                size = f"pixels are those of a north-up grid, {view.width} x {view.height}"
+                told = (*location.warnings, f"{name}: placed by {how}; {size}")
+                location = replace(location, placed_by=f"{how}; warped to a north-up grid", warnings=told)
             raster = Raster(view, name, choice, location)
-            raster.below = dataset if view is not dataset else None
+            raster.stored = dataset
             raster.calibration = find_calibration(dataset, name, choice.indexes)
             raster.dated = find_date(name, dataset.tags() | dataset.tags(ns="IMAGERY") | dataset.tags(ns="EXIF"))
             return raster
