@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from rsvlm_cli import zoom
 from rsvlm_cli.errors import WindowOutside
 from rsvlm_cli.geo.region import parse_region
 from rsvlm_cli.geo.tiling import window_around
@@ -25,6 +24,7 @@ from rsvlm_cli.tasks import caption as caption_task
 from rsvlm_cli.tasks import classify as classify_task
 from rsvlm_cli.tasks import describe as describe_task
 from rsvlm_cli.tasks import describe_change as describe_change_task
+from rsvlm_cli.zoom import answer as zoom
 
 CONTEXT = 3
 """A region is described within a window so many times its size, unless a window was asked for."""

@@ -23,13 +23,23 @@ def read_mask(view: View, task: ModuleType, label: str) -> FoundMask:
     return segment_task.read(view.scene.dialect, label, view.generate(request))
 
 
-def read_boxes(view: View, phrase: str) -> list[FoundBox]:
-    """Ask a window for the boxes of a phrase."""
+def read_boxes(view: View, phrase: str, p_core: np.ndarray | None = None) -> list[FoundBox]:
+    """Ask a window for the boxes of a phrase; ``p_core`` is what `read_core` has just said of it, if it was asked."""
     request = ground_task.request(view.scene.dialect, phrase)
     if request.choices:
         reach_at = partial(_read_reach, view, request, phrase)
-        return ground_task.read_cells(phrase, _read_cells(view, request, phrase), reach_at, view.scene.min_score)
+        p_core = _read_cells(view, request, phrase) if p_core is None else p_core
+        return ground_task.read_cells(phrase, p_core, reach_at, view.scene.min_score)
     return ground_task.read(view.scene.dialect, phrase, view.generate(request))
+
+
+def read_core(view: View, phrase: str) -> np.ndarray:
+    """Ask a window where things of a phrase are; of a family that reads boxes.
+
+    Returns:
+        ``(G, G)`` float32, the probability that each cell is of a thing's core.
+    """
+    return _read_cells(view, ground_task.request(view.scene.dialect, phrase), phrase)
 
 
 def _read_cells(view: View, request: Request, phrase: str) -> np.ndarray:

@@ -5,6 +5,9 @@
   promises most. Many hesitant windows do not add up to a yes, and a certain one outweighs them.
 - count: the sum over windows that do not overlap. A large one promises, and one in which things were seen.
 - detail: the answer of the most certain window, down from quarter to quarter as long as the certainty grows.
+
+Where a family reads things cell by cell, the cells say more than a yes or a number (docs/adr/0011): a window's odds are
+those of its most probable cell. A count's windows are then split in the order of these odds, and boxes are counted.
 """
 
 import math
@@ -12,7 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from rsvlm_cli.results import Answer
+from rsvlm_cli.tasks.merge import BoxMerger, SeenBox
 from rsvlm_cli.tasks.zoom import Aim
 
 CERTAIN = 0.95
@@ -24,6 +30,10 @@ MARGIN_FRAC = 0.125
 MAX_ODDS = 1e4
 """No single look says more."""
 
+EVEN_ODDS = 0.03
+"""Odds of the most probable cell of a window that does not hold the thing, on average. Where nothing is, likelihood
+ratios average one, whatever they are of; so a window's odds are divided by this."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -33,12 +43,16 @@ class Evidence:
         area: of the window, in any unit.
         found: its own answer.
         trust_yes, trust_no: what the log-odds of either answer weigh, in (0, 1]: less where things are too small.
+        odds: that the thing is there, by the window's cells, or None: by its answer, if that is yes or no.
+        boxes: of the things that it shows, or None where it was asked for a number.
     """
 
     area: float
     found: Answer
     trust_yes: float = 1.0
     trust_no: float = 1.0
+    odds: float | None = None
+    boxes: tuple[SeenBox, ...] | None = None
 
 
 E = TypeVar("E", bound=Evidence)
@@ -69,6 +83,26 @@ def certainty(found: Answer) -> float:
     return found.score or 0.0
 
 
+def odds_by_cells(p_core: np.ndarray) -> float:
+    """Return the odds that a thing is in a window, at even prior odds, from what its cells say.
+
+    Args:
+        p_core: ``(G, G)`` in [0, 1], the probability that each cell is of the thing's core.
+    """
+    p = min(float(p_core.max()), 1 - 1 / MAX_ODDS)
+    return min(max(p / (1 - p) / EVEN_ODDS, 1 / MAX_ODDS), MAX_ODDS)
+
+
+def odds_of(window: Evidence) -> float:
+    """Return a window's odds of yes, as far as they are to be trusted."""
+    odds = window.odds
+    if odds is None:
+        p_said = certainty(window.found)
+        p_yes = p_said if window.found.text == "yes" else 1 - p_said
+        odds = min(max(p_yes / (1 - p_yes) if p_yes < 1 else MAX_ODDS, 1 / MAX_ODDS), MAX_ODDS)
+    return math.pow(odds, window.trust_yes if odds > 1 else window.trust_no)
+
+
 def number_of(found: Answer) -> int:
     """Return the number that an answer says, 0 where it says none."""
     return int(found.text) if found.text.isdigit() else 0
@@ -82,10 +116,7 @@ class Presence:
 
     def rank(self, window: Evidence) -> float:
         """Return what it adds to the mean: its area times its odds of yes."""
-        p_said = certainty(window.found)
-        p_yes = p_said if window.found.text == "yes" else 1 - p_said
-        odds = min(max(p_yes / (1 - p_yes) if p_yes < 1 else MAX_ODDS, 1 / MAX_ODDS), MAX_ODDS)
-        return window.area * math.pow(odds, window.trust_yes if odds > 1 else window.trust_no)
+        return window.area * odds_of(window)
 
     def keep(self, parent: Evidence, parts: list[E]) -> list[E]:  # noqa: D102
         return parts
@@ -103,22 +134,27 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How many; windows are shown without surroundings, so that nothing is counted twice."""
+    """How many; windows that are asked are shown without surroundings, and boxes of one thing are merged."""
 
     margin_frac: float = 0.0
 
     def rank(self, window: Evidence) -> float:  # noqa: D102
-        return window.area * (1 + number_of(window.found))
+        return window.area * (1 + number_of(window.found) if window.odds is None else odds_of(window))
 
     def keep(self, parent: Evidence, parts: list[E]) -> list[E]:  # noqa: D102
         return parts
 
     def conclude(self, windows: Sequence[E]) -> tuple[Answer, list[E]]:  # noqa: D102
-        total = sum(number_of(window.found) for window in windows)
-        p_all = math.prod(certainty(window.found) for window in windows)
-        method = f"p(digits) of all {len(windows)} windows"
-        cut = any(window.found.truncated for window in windows)
-        found = replace(windows[0].found, text=str(total), score=p_all, score_method=method, truncated=cut)
+        if windows[0].boxes is not None:
+            merger = BoxMerger(across_labels=False)
+            merger.add(box for window in windows for box in window.boxes or ())
+            found = replace(windows[0].found, text=str(len(merger.finish())))
+        else:
+            total = sum(number_of(window.found) for window in windows)
+            p_all = math.prod(certainty(window.found) for window in windows)
+            method = f"p(digits) of all {len(windows)} windows"
+            cut = any(window.found.truncated for window in windows)
+            found = replace(windows[0].found, text=str(total), score=p_all, score_method=method, truncated=cut)
         return found, [window for window in windows if number_of(window.found)]
 
     def certain(self, found: Answer) -> bool:

@@ -97,6 +97,25 @@ def named_labels(question: str, labels: Iterable[str]) -> list[str]:
     return [label for label in labels if re.search(rf"\b{re.escape(label.lower())}(e?s)?\b", text)]
 
 
+_ASKED_OF = (
+    r"(is there|are there|do you see|can you see|could you see|is|are|how many|the number of|what is the number of"
+    r"|what number of|count|please count|do(es)? (the|this) (image|picture|scene|photo) (show|contain|have|include))"
+    r"( any| a| an| the| some| all)*"
+)
+_REST = (
+    r"( (are|is) there| present| visible| here| (do|can|could) you see| are (visible|present)| in it"
+    r"|,? (in|on) (the|this) (image|picture|scene|photo))*"
+)
+
+
+def plain_label(question: str, labels: Iterable[str]) -> str | None:
+    """Return the class that a question is about, if that is all it says: neither "red ships" nor "ships at a pier"."""
+    text = " ".join(question.lower().strip(" ?!.").split())
+    return next(
+        (label for label in labels if re.fullmatch(rf"{_ASKED_OF} {re.escape(label.lower())}(e?s)?{_REST}", text)), None
+    )
+
+
 # --- the tool call ----------------------------------------------------------------------------------------------------
 
 

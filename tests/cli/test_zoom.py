@@ -10,14 +10,16 @@ import pytest
 from PIL import Image
 from rasterio.transform import Affine
 
-from rsvlm_cli import pipeline, scene, zoom
+from rsvlm_cli import pipeline, scene
 from rsvlm_cli.errors import ReplyTruncated
 from rsvlm_cli.results import Answer, Hop
 from rsvlm_cli.runtime.bundle import read_bundle, write_manifest
 from rsvlm_cli.runtime.preprocess import resize
 from rsvlm_cli.settings import Settings
+from rsvlm_cli.tasks.cells import REACHES, blocks_of, reach_of
 from rsvlm_cli.tasks.dialect import NANO, RSCOVLM, ZoomStyle
 from rsvlm_cli.tasks.zoom import format_call
+from rsvlm_cli.zoom import look
 from tests.bundle_factory import BundleSize, make_bundle
 from tests.factories import write_geotiff
 from tests.fake_engine import FakeEngine, FakeReply, FakeStep, Pictures, spell
@@ -230,7 +232,7 @@ def test_the_next_question_finds_its_windows_encoded(here, seer, monkeypatch):
     report = pipeline.ask(["port.tif"], [SHIP, "Are there any ships?"], Settings(zoom="auto"))
     assert [result.text for result in report.results if isinstance(result, Answer)] == alone == ["yes", "yes"]
     assert len(seer.shown) == n_shown
-    monkeypatch.setattr(zoom, "KEPT_BYTES", 0)
+    monkeypatch.setattr(look, "KEPT_BYTES", 0)
     seer.shown.clear()
     pipeline.ask(["port.tif"], [SHIP, "Are there any ships?"], Settings(zoom="auto"))
     assert len(seer.shown) == 2 * n_shown - 1  # the overview
@@ -253,6 +255,86 @@ def test_two_dates_are_looked_at_together(here, seer):
     report = pipeline.ask(["a.tif", "b.tif"], ["Has anything changed?"], Settings(zoom="auto"))
     assert report.results[0].text == "yes"
     assert len(seer.shown) == 2 * report.results[0].cost.windows
+
+
+# --- windows that are read cell by cell -----------------------------------------------------------------------------
+
+
+class Reader(Seer):
+    """It sees the cell where a ship's middle is, and reaches from there to its sides; yes and no it guesses."""
+
+    def score(self, features, prompt, expert, candidates):
+        self.tokens_fed += 100
+        return [math.log(0.5), math.log(0.5)]
+
+    def read(self, features, prompt, expert, spots, choices, n):
+        self.tokens_fed += 100
+        assert "[VG] Where is the ship?" in prompt
+        red = self.red(features).clip(min=0)
+        x, y = ((red.sum(axis=axis) * (np.arange(16) + 0.5)).sum() / (red.sum() + 1e-9) / 16 for axis in (0, 1))
+        grid = 2 * math.isqrt(len(spots))
+        row, column = (int(v * grid) for v in (y, x))
+        if tuple(choices) == REACHES:
+            reach = reach_of((x - 0.1, y - 0.1, x + 0.1, y + 0.1), row, column, grid)
+            return np.eye(len(choices))[reach.round().astype(int)]
+        cells = np.zeros((grid, grid), np.int8)
+        cells[row, column] = red.max() > 60
+        shares = np.full((n, len(choices)), 1e-5)
+        shares[np.arange(n), blocks_of(cells)] = 1
+        return shares / shares.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def reader(monkeypatch, fake_engine):
+    engine = Reader(fake_engine().bundle)
+    engine.bundle = replace(engine.bundle, manifest=replace(engine.bundle.manifest, dialect=NANO.to_json()))
+    monkeypatch.setattr(scene, "open_engine", lambda *_: engine)
+    return engine
+
+
+def test_a_class_that_detect_knows_is_looked_for_by_cells(here, reader):
+    draw(here, (150, 40))
+    assert ask(SHIP)[0].score == 0.5
+    found, hops, _ = ask(SHIP, zoom="auto")
+    assert found.text == "yes"
+    assert found.score > 0.9
+    *_, last = [hop for hop in hops if hop.label == "decided"]
+    assert (last.answer, last.score_method) == ("yes", "odds of the most probable cell")
+    x1, y1, x2, y2 = last.box_px
+    assert x1 <= 150 < 154 <= x2
+    assert y1 <= 40 < 44 <= y2
+    draw(here, name="empty.tif")
+    found, hops, _ = ask(SHIP, "empty.tif", zoom="auto")
+    assert (found.text, {hop.answer for hop in hops}) == ("no", {"no"})
+
+
+def test_cells_lead_the_search_to_the_ship_within_a_small_budget(here, reader):
+    # Of 64 windows at the end, the ship is in one; its way there is 3 times 4 windows.
+    draw(here, (150, 40))
+    found, hops, _ = ask(SHIP, zoom="auto", max_hops=24)
+    assert found.text == "yes"
+    assert min(hop.box_px[2] - hop.box_px[0] for hop in hops if hop.label == "decided") <= 48
+
+
+def test_what_is_counted_is_boxes_and_one_on_a_seam_counts_once(here, reader):
+    ships = [(10, 20), (150, 140), (94, 200), (127, 63)]  # the last two on seams of windows of 32 px and of 128 px
+    draw(here, *ships)
+    found, hops, _ = ask(SHIPS, zoom="auto")
+    assert (found.text, found.score, found.score_method) == ("4", None, "boxes of at least 0.2")
+    assert found.cost.windows == 1 + len(hops) == 1 + 4 + 16 + 64
+
+
+@pytest.mark.parametrize("question", ["Is there a red ship?", "Is there a ship near the pier?", "Is there a yacht?"])
+def test_a_question_that_says_more_than_a_class_is_asked_as_it_stands(here, reader, question):
+    draw(here, (150, 40))
+    _, hops, _ = ask(question, zoom="auto", max_hops=4)
+    assert {hop.score for hop in hops} == {0.5}
+
+
+def test_windows_are_read_in_all_symmetries_of_a_class(here, reader):
+    draw(here, (150, 40))
+    found, _, _ = ask(SHIPS, zoom="auto", tta=2, max_hops=4)
+    assert len(reader.shown) == 2 * found.cost.windows
 
 
 # --- the chain --------------------------------------------------------------------------------------------------------

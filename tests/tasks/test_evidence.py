@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsvlm_cli.results import Answer
-from rsvlm_cli.tasks.evidence import Detail, Evidence, Presence, Total
+from rsvlm_cli.results import Answer, Box
+from rsvlm_cli.tasks.evidence import EVEN_ODDS, MAX_ODDS, Detail, Evidence, Presence, Total, odds_by_cells
+from rsvlm_cli.tasks.merge import SeenBox
 
 
 def said(text: str, p: float, area: float = 1.0, **trust: float) -> Evidence:
@@ -83,3 +84,30 @@ def test_a_detail_goes_down_only_where_certainty_grows():
     assert Detail().keep(parent, parts) == [parts[2]]
     assert Detail().keep(parts[2], [parent]) == []
     assert Detail().conclude([parent, parts[2]])[0].text == "green"
+
+
+def test_a_window_s_odds_are_those_of_its_most_probable_cell():
+    usual = np.full((16, 16), EVEN_ODDS / (1 + EVEN_ODDS))
+    assert odds_by_cells(usual) == pytest.approx(1)
+    sure = usual.copy()
+    sure[3, 5] = 0.9
+    assert odds_by_cells(sure) == pytest.approx(9 / EVEN_ODDS)
+    assert odds_by_cells(np.zeros((16, 16))) == 1 / MAX_ODDS
+    assert odds_by_cells(np.ones((16, 16))) == MAX_ODDS
+
+
+def test_a_count_s_windows_are_split_in_the_order_of_their_cells():
+    few, many = said("1", 0.5, odds=9.0), said("3", 0.5, odds=2.0)
+    assert Total().rank(few) > Total().rank(many)
+    assert Total().rank(replace(few, odds=None)) < Total().rank(replace(many, odds=None))
+
+
+def test_boxes_that_two_windows_saw_of_one_thing_count_once():
+    def seen(*boxes: tuple[float, float, float, float]) -> Evidence:
+        found = Answer(text=str(len(boxes)), question="?", score_method="boxes")
+        return Evidence(area=1, found=found, odds=1, boxes=tuple(SeenBox(Box(label="ship", box_px=b)) for b in boxes))
+
+    windows = [seen((0, 0, 10, 10), (40, 0, 50, 10)), seen((41, 0, 51, 10)), seen()]
+    found, rests_on = Total().conclude(windows)
+    assert (found.text, found.score, found.score_method) == ("2", None, "boxes")
+    assert rests_on == windows[:2]

@@ -20,6 +20,7 @@ from rsvlm_cli.tasks.zoom import (
     format_call,
     named_labels,
     parse_call,
+    plain_label,
     zoomed_request,
 )
 
@@ -163,3 +164,21 @@ def test_a_region_is_clamped_ordered_and_never_empty(box, expected):
 def test_what_is_no_call_is_refused_not_taken_for_the_whole_picture(text):
     with pytest.raises(ReplyMalformed):
         parse_call(text, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("question", "label"),
+    [
+        ("Is there a ship?", "ship"),
+        ("How many storage tanks are there in the image?", "storage tank"),
+        ("Count the ships.", "ship"),
+        ("Are any buses visible", "bus"),
+        ("Does the image contain an airplane?", None),
+        ("Is there a red ship?", None),
+        ("Is there a ship at the pier?", None),
+        ("Are there ships or storage tanks?", None),
+        ("What is the ship?", None),
+    ],
+)
+def test_a_question_is_about_a_class_where_it_says_no_more(question, label):
+    assert plain_label(question, ["ship", "storage tank", "bus"]) == label
