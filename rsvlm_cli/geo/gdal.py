@@ -16,13 +16,15 @@ from rsvlm_cli.errors import InputError, RasterUnreadable
 from rsvlm_cli.geo.products import find_product
 
 OPTIONS = {
-    "GDAL_CACHEMAX": 256 * 2**20,  # bytes, unlike the environment variable; GDAL's own default is a share of the memory
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",  # a VRT may name a remote file; nothing remote is ever opened
     "GDAL_VRT_ENABLE_PYTHON": "NO",  # nor does a raster run code
 }
 
+CACHE_BYTES = 96 * 2**20
+"""GDAL's block cache, unless the user's environment has GDAL_CACHEMAX; its own default is a share of the memory."""
+
 WINDOW_CACHE_BYTES = 64 * 2**20
-"""GDAL's block cache while windows are read one beside the other: a scene's size must not show in the memory."""
+"""The same while windows are read one beside the other: a scene's size must not show in the memory."""
 
 DRIVERS = [
     *("GTiff", "VRT", "JPEG", "PNG", "JP2OpenJPEG", "NITF", "HFA", "ENVI", "netCDF", "HDF5", "HDF5Image", "GPKG"),
@@ -43,7 +45,7 @@ MAX_INFLATION = 20_000
 
 @contextmanager
 def gdal_session(path: str | Path, doing: Literal["read", "write"] = "read", *, small: bool = False) -> Iterator[None]:
-    """Run GDAL calls with `OPTIONS`; GDAL's faults come out as one line.
+    """Run GDAL calls with `OPTIONS` and a bounded block cache; GDAL's faults come out as one line.
 
     Args:
         path: for messages.
@@ -55,8 +57,7 @@ def gdal_session(path: str | Path, doing: Literal["read", "write"] = "read", *, 
         InputError: for any fault while writing.
     """
     try:
-        options = OPTIONS | ({"GDAL_CACHEMAX": WINDOW_CACHE_BYTES} if small else {})
-        with rasterio.Env(**options), warnings.catch_warnings():
+        with rasterio.Env(**OPTIONS, **_cache(small=small)), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
     except (RasterioError, CPLE_BaseError, CRSError, OSError, MemoryError) as error:
@@ -66,6 +67,11 @@ def gdal_session(path: str | Path, doing: Literal["read", "write"] = "read", *, 
                 f"{path}: cannot be read: {cause} (is it complete? gdalinfo -checksum reads all)"
             ) from error
         raise InputError(f"{path}: cannot be written: {cause}") from error
+
+
+def _cache(*, small: bool) -> dict[str, int]:
+    # In bytes, whatever their number; the environment variable means megabytes where it is below 100,000.
+    return {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": WINDOW_CACHE_BYTES if small else CACHE_BYTES}
 
 
 def open_dataset(path: str | Path) -> DatasetReader:

@@ -32,8 +32,8 @@ MAX_SIDE_PX = 4096
 SAMPLE_SIDE_PX = 1024
 """Statistics see at most this many columns and rows of the whole scene."""
 
-STRIP_BYTES = 2**27
-"""Stored bytes read at once: half of GDAL's block cache (`gdal.OPTIONS`)."""
+STRIP_BYTES = 2**25
+"""Stored bytes read at once: a third of GDAL's block cache, which so holds the row of blocks that two strips share."""
 
 SLOW_PIXELS = 10**8
 """From here on a raster without overviews is worth a warning: each look at the whole reads all of it."""

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.env import get_gdal_config
 
 from rsvlm_cli.errors import RasterUnreadable
 from rsvlm_cli.geo import gdal
@@ -118,3 +119,15 @@ def test_a_block_too_large_to_decode_is_refused_with_the_way_out(
     monkeypatch.setattr(gdal, "MAX_BLOCK_BYTES", 4000)
     with pytest.raises(RasterUnreadable, match=r"stored in blocks of 64 x 64 px .*TILED=YES"):
         open_dataset(path)
+
+
+def test_the_block_cache_is_bounded_unless_the_user_says_how_large_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    with gdal.gdal_session("a.tif"):
+        assert get_gdal_config("GDAL_CACHEMAX") == gdal.CACHE_BYTES
+    with gdal.gdal_session("a.tif", small=True):
+        assert get_gdal_config("GDAL_CACHEMAX") == gdal.WINDOW_CACHE_BYTES
+    with rasterio.Env(GDAL_CACHEMAX=40 * 2**20):
+        monkeypatch.setenv("GDAL_CACHEMAX", "40")
+        with gdal.gdal_session("a.tif"):
+            assert get_gdal_config("GDAL_CACHEMAX") == 40 * 2**20
