@@ -15,9 +15,12 @@ from rsvlm_cli.runtime.dispatch import DOMAIN
 ATTENTION_ATTRIBUTES = {"num_heads", "kv_num_heads", "scale", "do_rotary"}
 """All that a GroupQueryAttention may have to be replaced; ours turns always."""
 
+TOWER_ATTRIBUTES = {"q_num_heads", "kv_num_heads"}
+"""All that an Attention may have."""
+
 
 def to_native(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
-    """Replace each MatMulNBits, QMoE and GroupQueryAttention, and drop the nodes that nobody asks any more.
+    """Replace each MatMulNBits, QMoE, GroupQueryAttention and Attention, and drop the nodes that nobody asks any more.
 
     Args:
         nodes: of the stock graph, in order.
@@ -51,11 +54,16 @@ def _replace(node: NodeProto) -> NodeProto:
         if given.keys() != ATTENTION_ATTRIBUTES or not given.pop("do_rotary") or len(node.input) != 9:
             raise ValueError(f"{node.name}: no native operator does what it asks for")
         return _our_node(node, "GroupQueryAttention", node.input, **given)
+    if node.op_type == "Attention":
+        heads = given.get("q_num_heads")
+        if given.keys() != TOWER_ATTRIBUTES or heads != given["kv_num_heads"] or len(node.input) != 3:
+            raise ValueError(f"{node.name}: no native operator does what it asks for")
+        return _our_node(node, "MultiHeadAttention", node.input, num_heads=heads)
     return node
 
 
 def _our_node(stock: NodeProto, op: str, inputs: Sequence[str], **attributes: Any) -> NodeProto:
-    if stock.domain != MICROSOFT:
+    if stock.domain != ("" if stock.op_type == "Attention" else MICROSOFT):
         raise ValueError(f"{stock.name}: {stock.domain}::{stock.op_type} is not the operator that {op} stands in for")
     module, _, own = stock.name.rpartition("/")
     name = f"{module}/{own.replace(stock.op_type, op)}"

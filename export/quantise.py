@@ -82,7 +82,7 @@ def make_profile(name: ProfileName, *, block: int = 32, vision: VisionName = "bl
     bits = 8 if name is ProfileName.INT8 else 4
     others = 4 if name is ProfileName.INT4_DECODER else 8
     towers: dict[VisionName, VisionScheme] = {
-        "blocks": BlockScheme(bits=8, block=32),
+        "blocks": BlockScheme(bits=8, block=block),
         "tokens": "tokens",
         "dynamic": "dynamic",
         "fp32": None,

@@ -40,6 +40,19 @@ def write_attention(folder: Path, heads: int, kv_heads: int, head_dim: int) -> t
     return folder / "stock.onnx", folder / "native.onnx"
 
 
+def write_tower_attention(folder: Path, heads: int, head_dim: int) -> tuple[Path, Path]:
+    """Write both graphs of one layer in which every token attends to all; returns stock and native."""
+    with (folder / "none.bin").open("wb") as file:
+        graph = GraphBuilder("layer", ExternalData(file, "none.bin"))
+        shape: list[int | str] = ["B", "T", heads * head_dim]
+        inputs = [graph.input(name, TensorProto.FLOAT, shape) for name in ("query", "key", "value")]
+        y = graph.op("Attention", "layer", inputs, q_num_heads=heads, kv_num_heads=heads)
+        graph.node("Identity", "layer", [y], [graph.output("y", TensorProto.FLOAT, shape)])
+        graph.save(folder / "stock.onnx")
+        graph.save(folder / "native.onnx", to_native(graph.nodes, graph.outputs), {DOMAIN: VERSION})
+    return folder / "stock.onnx", folder / "native.onnx"
+
+
 def rotary(head_dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Return cosine and sine ``(POSITIONS, head_dim / 2)`` float32."""
     angle = np.arange(POSITIONS)[:, None] * 1e4 ** (-np.arange(0, head_dim, 2) / head_dim)

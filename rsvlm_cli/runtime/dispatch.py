@@ -12,7 +12,7 @@ import numpy as np
 
 from rsvlm_cli.runtime.int4 import BlockScheme, QuantisedRows, dequantise_rows, quantise_rows
 
-DOMAIN, VERSION = "rsvlm", 2
+DOMAIN, VERSION = "rsvlm", 3
 """Of the native operators: 1 has ``ExpertMLP`` and ``BlockLinear``, 2 ``GroupQueryAttention`` too."""
 
 BLOCKS = (16, 32, 64, 128)

@@ -40,7 +40,7 @@ def test_a_profile_narrows_the_experts_alone():
     assert profile.attention == profile.embedding == BlockScheme(bits=8, block=128)
     narrow = make_profile(ProfileName.INT4_DECODER, block=128)
     assert narrow.experts == narrow.attention == narrow.embedding == BlockScheme(bits=4, block=128)
-    assert narrow.vision == profile.vision == BlockScheme(bits=8, block=32)
+    assert narrow.vision == profile.vision == BlockScheme(bits=8, block=128)
     assert make_profile(ProfileName.INT8, vision="dynamic").vision == "dynamic"
     assert make_profile(ProfileName.FP32, vision="dynamic").vision is None
 

@@ -49,7 +49,7 @@ def library() -> Iterator[ctypes.CDLL]:
     loaded.rsvlm_choose_kernels(best)
 
 
-@pytest.fixture(params=["avx512-vnni", "avx2", "plain"])
+@pytest.fixture(params=["amx-int8", "avx512-vnni", "avx2", "plain"])
 def kernels(request: pytest.FixtureRequest, library: ctypes.CDLL) -> str:
     """Each set of kernels that this CPU runs, in use."""
     if not library.rsvlm_choose_kernels(request.param.encode()):

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from tests.attention_graphs import attend, write_attention
+from tests.attention_graphs import attend, write_attention, write_tower_attention
 from tests.dispatch_graphs import open_graph
 
 SIZES = [(4, 2, 64), (14, 2, 64), (6, 3, 16), (3, 3, 48), (2, 1, 128)]
@@ -118,3 +118,32 @@ def test_what_does_not_fit_is_refused(tmp_path, library):
     ):
         with pytest.raises(Exception, match=f"GroupQueryAttention: .*{message}"):
             session.run(None, inputs | change)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize(("heads", "head_dim"), [(4, 72), (3, 16), (2, 5), (1, 256)])
+def test_a_towers_tokens_attend_to_all(tmp_path, kernels, heads, head_dim):
+    stock, native = (open_graph(path, threads=2) for path in write_tower_attention(tmp_path, heads, head_dim))
+    rng = np.random.default_rng(0)
+    for n_sequences, n_tokens in ((1, 1), (2, 64), (1, 65), (2, 230), (1, 0)):
+        shape = (n_sequences, n_tokens, heads * head_dim)
+        inputs = {name: rng.standard_normal(shape, np.float32) for name in ("query", "key", "value")}
+        y = native.run(None, inputs)[0]
+        query, key, value = (
+            part.astype(np.float64).reshape(n_sequences, n_tokens, heads, head_dim).transpose(0, 2, 1, 3)
+            for part in inputs.values()
+        )
+        scores = query @ key.transpose(0, 1, 3, 2) * head_dim**-0.5
+        weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
+        expected = (weights / weights.sum(-1, keepdims=True)) @ value
+        np.testing.assert_allclose(y, expected.transpose(0, 2, 1, 3).reshape(shape), atol=3e-5)
+        if n_tokens:
+            np.testing.assert_allclose(y, stock.run(None, inputs)[0], atol=3e-5)
+
+
+@pytest.mark.native
+def test_a_towers_inputs_that_do_not_fit_are_refused(tmp_path, library):
+    session = open_graph(write_tower_attention(tmp_path, 4, 16)[1])
+    good, bad = np.zeros((1, 3, 64), np.float32), np.zeros((1, 2, 64), np.float32)
+    with pytest.raises(Exception, match="MultiHeadAttention: wanted query, key and value of one shape"):
+        session.run(None, {"query": good, "key": bad, "value": good})

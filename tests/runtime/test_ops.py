@@ -27,6 +27,20 @@ def test_the_library_is_compiled_once_and_found(nothing_built):
     assert ops.describe_native().startswith(f"{ops.native_kernels(library)} kernels")
 
 
+@pytest.mark.native
+@pytest.mark.skipif(build.find_compiler() is None, reason="no C++ compiler")
+def test_a_compiler_that_knows_no_amx_compiles_what_is_left(tmp_path, monkeypatch):
+    old = tmp_path / "old"
+    refuses = 'case "$*" in *-mamx*) echo "error: unknown option" >&2; exit 1;; esac'
+    old.write_text(f'#!/bin/sh\n{refuses}\nexec {build.find_compiler()} "$@"\n')
+    old.chmod(0o755)
+    monkeypatch.setenv("CXX", str(old))
+    monkeypatch.setattr(build, "FLAGS", ("-std=c++17", "-O0", "-fPIC", "-fvisibility=hidden"))
+    library = ctypes.CDLL(str(build.compile_library(tmp_path)))
+    assert not library.rsvlm_choose_kernels(b"amx-int8")
+    assert library.rsvlm_choose_kernels(b"plain")
+
+
 def test_a_machine_without_compiler_says_so_in_one_line(nothing_built, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(build.CompileError, match=r"^no C\+\+ compiler \(install g\+\+ or clang\+\+"):

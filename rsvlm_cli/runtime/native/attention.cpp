@@ -1,6 +1,6 @@
-// The operator GroupQueryAttention of domain rsvlm (docs/attention.md), for ONNX Runtime's CPU.
+// The operators GroupQueryAttention and MultiHeadAttention of domain rsvlm (docs/attention.md), for ONNX Runtime's CPU.
 //
-// Work is cut by key-value head and by tokens; where that leaves too few pieces, as for a single token, by keys too. A
+// Of the first, work is cut by key-value head and by tokens; where that leaves too few pieces, as for a single token, by keys too. A
 // piece holds every query head of its key-value head, so that a key is read once for all of them.
 #include "operator.h"
 
@@ -11,7 +11,7 @@ constexpr int64_t kFewPieces = 16;  // below, keys are cut too
 constexpr int64_t kKeysOfPiece = 512;
 
 struct PieceRoom {
-  Buffer queries, panels, sums, greatest, totals;
+  Buffer queries, keys, panels, sums, greatest, totals;
 };
 thread_local PieceRoom piece_room;
 
@@ -231,8 +231,67 @@ struct GroupQueryAttention {
   }
 };
 
+// query, key and value (B, T, H K) -> (B, T, H K): every token attends to all. A piece of work is a head of a sequence,
+// its keys and values copied to where they lie densely, widened by zeros to whole vectors.
+struct MultiHeadAttention {
+  static constexpr const char* kName = "MultiHeadAttention";
+  static constexpr size_t kInputs = 3, kOptionalInputs = 0, kOutputs = 1;
+  static int input_type(size_t) { return kFloat; }
+
+  int64_t heads = 0;
+
+  OrtStatus* configure(const OrtApi& given, const OrtKernelInfo* info) {
+    if (auto* status = given.KernelInfoGetAttribute_int64(info, "num_heads", &heads)) return status;
+    return heads > 0 ? nullptr : refuse(kName, "wanted num_heads of 1 or more");
+  }
+
+  OrtStatus* compute(OrtKernelContext* context, const Tensor* in, size_t) const {
+    const std::vector<int64_t>& dims = in[0].dims;
+    if (dims.size() != 3 || dims[2] % heads || in[1].dims != dims || in[2].dims != dims) {
+      return refuse(kName, "wanted query, key and value of one shape of rank 3, of whole heads");
+    }
+    if (dims[2] > heads * kQueryStep) return refuse(kName, "wanted heads of up to 256");
+    float* y = nullptr;
+    if (auto* status = make_output(context, 0, dims, &y)) return status;
+    if (in[0].count(0, 3) == 0) return nullptr;
+    const int64_t tokens = dims[1], width = dims[2], head = width / heads;
+    const int64_t wide = (head + kWidest - 1) / kWidest * kWidest;
+    const float scale = 1 / std::sqrt(static_cast<float>(head));
+    const auto copy = [&](const float* from, int64_t n, float factor, float* to, int64_t step) {
+      for (int64_t t = 0; t < n; t++, from += width, to += step) {
+        for (int64_t d = 0; d < head; d++) to[d] = from[d] * factor;
+        std::fill(to + head, to + wide, 0.0f);
+      }
+    };
+    const auto attend = [&](int64_t i) {
+      const int64_t from = i / heads * tokens * width + i % heads * head;
+      float* queries = piece_room.queries.take<float>(kQueries * kQueryStep);
+      float* keys = piece_room.keys.take<float>(2 * tokens * wide);
+      float* values = keys + tokens * wide;
+      copy(in[1].as<float>() + from, tokens, 1.0f, keys, wide);
+      copy(in[2].as<float>() + from, tokens, 1.0f, values, wide);
+      for (int64_t start = 0; start < tokens; start += kQueries) {
+        const int64_t n = std::min<int64_t>(kQueries, tokens - start), first = from + start * width;
+        copy(in[0].as<float>() + first, n, scale, queries, kQueryStep);
+        const AttentionBlock block{queries, keys, values, static_cast<int>(n), static_cast<int>(tokens),
+                                   static_cast<int>(wide), 1, tokens,
+                                   piece_room.panels.take<float>(kKeys * wide), piece_room.sums.take<float>(n * wide),
+                                   piece_room.greatest.take<float>(n), piece_room.totals.take<float>(n * kWidest)};
+        kernels->attend(block);
+        for (int64_t t = 0; t < n; t++) {
+          float* out = y + first + t * width;
+          for (int64_t d = 0; d < head; d++) out[d] = block.sums[t * wide + d] / block.totals[t];
+        }
+      }
+    };
+    return parallel_for(context, dims[0] * heads, 2 * dims[0] * tokens * tokens * width, attend);
+  }
+};
+
 const Face<GroupQueryAttention> group_query_attention;
+const Face<MultiHeadAttention> multi_head_attention;
 
 }  // namespace
 
 extern const OrtCustomOp* const kGroupQueryAttention = &group_query_attention;
+extern const OrtCustomOp* const kMultiHeadAttention = &multi_head_attention;

@@ -27,8 +27,12 @@ UNITS: dict[str, tuple[str, ...]] = {
     "kernel_plain.cpp": (),
     "kernel_avx2.cpp": ("-mavx2", "-mfma"),
     "kernel_avx512.cpp": AVX512,
+    "kernel_amx.cpp": AVX512,
 }
 """Source -> flags of its instruction set; which of them a CPU may run is decided when the library is loaded."""
+
+AMX = ("-mamx-tile", "-mamx-int8")
+"""Flags of kernel_amx.cpp beyond those, where the compiler and its assembler know them; without them it is empty."""
 
 COMPILE_SECONDS = 300
 
@@ -64,18 +68,30 @@ def compile_library(folder: Path) -> Path:
     if compiler is None:
         raise CompileError("no C++ compiler (install g++ or clang++, or name one in CXX)")
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    units = [unit for unit in UNITS if x86 or not unit.startswith("kernel_avx")]
+    units = [unit for unit in UNITS if x86 or not unit.startswith(("kernel_avx", "kernel_amx"))]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build.") as name:
         workspace = Path(name)
+        amx = AMX if x86 and _knows_amx(compiler, workspace) else ()
         for unit in units:
             source, made = SOURCES / unit, workspace / f"{unit}.o"
-            _run([compiler, *FLAGS, *UNITS[unit], "-c", str(source), "-o", str(made)])
+            flags = UNITS[unit] + (amx if unit == "kernel_amx.cpp" else ())
+            _run([compiler, *FLAGS, *flags, "-c", str(source), "-o", str(made)])
         static = [] if sys.platform == "darwin" else ["-static-libstdc++", "-static-libgcc"]
         objects = [str(workspace / f"{unit}.o") for unit in units]
         library = workspace / library_name()
         _run([compiler, "-shared", *static, "-o", str(library), *objects])
         return library.replace(folder / library.name)
+
+
+def _knows_amx(compiler: str, workspace: Path) -> bool:
+    probe = workspace / "probe.cpp"
+    probe.write_text("#include <immintrin.h>\nvoid probe() { _tile_dpbssd(0, 1, 2); }\n")
+    try:
+        _run([compiler, *AMX, "-c", str(probe), "-o", str(probe.with_suffix(".o"))])
+    except CompileError:
+        return False
+    return True
 
 
 def _run(command: list[str]) -> None:

@@ -13,7 +13,6 @@
 #include <cstring>
 
 constexpr int kRows = 16;      // rows of a weight that a kernel multiplies at once
-constexpr int kTokens = 96;    // tokens whose activations stay in the second-level cache together
 constexpr int kFew = 4;        // tokens up to which rows are best read in the order in which they lie
 constexpr int kLanes = 16;     // lanes of a chunk: 64 packed bytes
 
@@ -74,11 +73,14 @@ struct Kernels {
   void (*silu_times)(const float* gate, const float* up, float* out);
   // Softmax of the rows' scores over the keys, and the values it weighs, not yet divided by the weights' sum.
   void (*attend)(const AttentionBlock& block);
+  // Bytes of activations that stay in the second-level cache while rows are multiplied by them.
+  int64_t cached;
 };
 
 extern const Kernels kPlainKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAmxKernels;  // without functions where the compiler knows no AMX
 
 namespace {
 

@@ -104,4 +104,4 @@ void multiply(const Matrix& weight, int64_t first, int64_t step, int n_rows, con
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels = {"avx2", quantise, multiply, silu_times, attend<8, 6>};
+extern const Kernels kAvx2Kernels = {"avx2", quantise, multiply, silu_times, attend<8, 6>, 480 << 10};

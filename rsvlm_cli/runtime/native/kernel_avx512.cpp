@@ -7,20 +7,12 @@
 #include <immintrin.h>
 
 #include "attention_kernel.h"
-#include "kernel.h"
+#include "kernel_avx512.h"
 
 namespace {
 
 constexpr int kTile = 12;       // tokens of a tile: 24 sums and what they are made of fill the 32 registers
 constexpr int kAhead = 1024;    // bytes that are asked for before they are needed
-
-template <int kBits>
-inline __m512i low_part(__m512i packed) {
-  return kBits == 8 ? packed : _mm512_and_si512(packed, _mm512_set1_epi8(15));
-}
-inline __m512i high_part(__m512i packed) {
-  return _mm512_and_si512(_mm512_srli_epi16(packed, 4), _mm512_set1_epi8(15));
-}
 
 // The scales of the 16 lanes of a chunk; `present` of them exist.
 template <int kBits, int kBlock>
@@ -106,56 +98,6 @@ inline void few_tokens(const Matrix& weight, const int64_t* rows, const Activati
   for (int t = 0; t < kCount; t++) _mm512_storeu_ps(out + (m + t) * kRows, sum_rows(sums[t]));
 }
 
-// Sixteen rows of 16 lanes become 16 lanes of 16 rows.
-inline void transpose(__m512i* v) {
-  __m512i a[16], b[16];
-  for (int i = 0; i < 8; i++) {
-    a[2 * i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
-    a[2 * i + 1] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
-  }
-  for (int i = 0; i < 4; i++) {
-    b[4 * i] = _mm512_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
-    b[4 * i + 1] = _mm512_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
-    b[4 * i + 2] = _mm512_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
-    b[4 * i + 3] = _mm512_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
-  }
-  for (int i = 0; i < 4; i++) {  // b[4 q + i], 128-bit part p: lane 4 p + i of rows 4 q ... 4 q + 3
-    const __m512i x = _mm512_shuffle_i32x4(b[i], b[i + 4], 0x88), y = _mm512_shuffle_i32x4(b[i + 8], b[i + 12], 0x88);
-    const __m512i z = _mm512_shuffle_i32x4(b[i], b[i + 4], 0xdd), w = _mm512_shuffle_i32x4(b[i + 8], b[i + 12], 0xdd);
-    v[i] = _mm512_shuffle_i32x4(x, y, 0x88);
-    v[i + 8] = _mm512_shuffle_i32x4(x, y, 0xdd);
-    v[i + 4] = _mm512_shuffle_i32x4(z, w, 0x88);
-    v[i + 12] = _mm512_shuffle_i32x4(z, w, 0xdd);
-  }
-}
-
-// Sixteen turned rows: for each lane a register of low parts and, with 4 bits, one of high parts; scales block by block.
-struct Turned {
-  uint8_t* values;
-  float* scales;
-};
-
-template <int kBits>
-void turn(const Matrix& weight, const int64_t* rows, const Turned& turned) {
-  const int bytes = weight.row_bytes();
-  uint8_t* to = turned.values;
-  for (int c = 0; c < weight.chunks(); c++) {
-    const int left = bytes - 64 * c;
-    const __mmask64 mask = left >= 64 ? ~__mmask64{0} : (__mmask64{1} << left) - 1;
-    __m512i v[16];
-    for (int r = 0; r < kRows; r++) v[r] = _mm512_maskz_loadu_epi8(mask, weight.packed + rows[r] * bytes + 64 * c);
-    transpose(v);
-    for (int lane = 0; lane < kLanes; lane++, to += 64 * 8 / kBits) {
-      _mm512_store_si512(to, low_part<kBits>(v[lane]));
-      if constexpr (kBits == 4) _mm512_store_si512(to + 64, high_part(v[lane]));
-    }
-  }
-  for (int r = 0; r < kRows; r++) {
-    const float* scales = weight.scales + rows[r] * weight.n_blocks;
-    for (int b = 0; b < weight.n_blocks; b++) turned.scales[b * kRows + r] = scales[b];
-  }
-}
-
 // Turned rows against kCount tokens from m on.
 template <int kBits, int kBlock, int kCount>
 inline void turned_times(const Matrix& weight, const Turned& turned, const Activations& a, int m, float* out) {
@@ -198,17 +140,15 @@ template <int kBits, int kBlock>
 struct Multiply {
   static void run(const Matrix& weight, int64_t first, int64_t step, int n_rows, const Activations& a, uint8_t* room,
                   float* out) {
-    int64_t rows[kRows];  // where a row is missing, the last one stands in for it
-    for (int r = 0; r < kRows; r++) rows[r] = first + (r < n_rows ? r : n_rows - 1) * step;
+    int64_t rows[kRows];
+    list_rows(first, step, n_rows, rows);
     switch (a.n_tokens) {
       case 1: return few_tokens<kBits, kBlock, 1>(weight, rows, a, 0, out);
       case 2: return few_tokens<kBits, kBlock, 2>(weight, rows, a, 0, out);
       case 3: return few_tokens<kBits, kBlock, 3>(weight, rows, a, 0, out);
       case kFew: return few_tokens<kBits, kBlock, kFew>(weight, rows, a, 0, out);
     }
-    const int64_t n_values = int64_t{kRows} * weight.chunks() * chunk_columns(kBits);
-    const Turned turned = {room, reinterpret_cast<float*>(room + n_values)};
-    turn<kBits>(weight, rows, turned);
+    const Turned turned = turn<kBits, 0>(weight, rows, room);
     int m = 0;
     for (; m + kTile <= a.n_tokens; m += kTile) turned_times<kBits, kBlock, kTile>(weight, turned, a, m, out);
     for (; m + 4 <= a.n_tokens; m += 4) turned_times<kBits, kBlock, 4>(weight, turned, a, m, out);
@@ -223,4 +163,4 @@ void multiply(const Matrix& weight, int64_t first, int64_t step, int n_rows, con
 
 }  // namespace
 
-extern const Kernels kAvx512Kernels = {"avx512-vnni", quantise, multiply, silu_times, attend<16, 12>};
+extern const Kernels kAvx512Kernels = {"avx512-vnni", quantise_few_or_many, multiply, silu_times, attend<16, 12>, 480 << 10};

@@ -39,4 +39,4 @@ void multiply(const Matrix& weight, int64_t first, int64_t step, int n_rows, con
 
 }  // namespace
 
-extern const Kernels kPlainKernels = {"plain", quantise, multiply, silu_times, attend<4, 4>};
+extern const Kernels kPlainKernels = {"plain", quantise, multiply, silu_times, attend<4, 4>, 480 << 10};

@@ -1,4 +1,12 @@
 // The library: which kernels this CPU runs, and what ONNX Runtime calls to have the operators of domain rsvlm.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "operator.h"
 
 const OrtApi* api = nullptr;
@@ -6,8 +14,25 @@ const Kernels* kernels = nullptr;
 
 namespace {
 
+#if defined(__x86_64__)
+// Whether the CPU has matrix units for int8, and the system lets this process use them: Linux asks to be asked, since
+// their state makes every thread's larger.
+bool has_amx() {
+#if defined(__linux__)
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;  // of the extended features' third register
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kTile) && (d & kInt8) &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 bool supports(const Kernels& candidate) {
 #if defined(__x86_64__)
+  if (&candidate == &kAmxKernels) return candidate.multiply && supports(kAvx512Kernels) && has_amx();
   if (&candidate == &kAvx512Kernels) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -19,7 +44,7 @@ bool supports(const Kernels& candidate) {
 }
 
 #if defined(__x86_64__)
-const Kernels* const kCandidates[] = {&kAvx512Kernels, &kAvx2Kernels, &kPlainKernels};
+const Kernels* const kCandidates[] = {&kAmxKernels, &kAvx512Kernels, &kAvx2Kernels, &kPlainKernels};
 #else
 const Kernels* const kCandidates[] = {&kPlainKernels};
 #endif
@@ -41,7 +66,7 @@ EXPORTED OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBa
   if (!kernels) kernels = best_kernels();
   OrtCustomOpDomain* domain = nullptr;
   if (auto* status = api->CreateCustomOpDomain("rsvlm", &domain)) return status;
-  for (const OrtCustomOp* op : {kExpertMLP, kBlockLinear, kGroupQueryAttention}) {
+  for (const OrtCustomOp* op : {kExpertMLP, kBlockLinear, kGroupQueryAttention, kMultiHeadAttention}) {
     if (auto* status = api->CustomOpDomain_Add(domain, op)) return status;
   }
   return api->AddCustomOpDomain(options, domain);

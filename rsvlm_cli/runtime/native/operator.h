@@ -17,6 +17,7 @@ extern const Kernels* kernels;  // in use
 extern const OrtCustomOp* const kExpertMLP;
 extern const OrtCustomOp* const kBlockLinear;
 extern const OrtCustomOp* const kGroupQueryAttention;
+extern const OrtCustomOp* const kMultiHeadAttention;
 
 inline OrtStatus* refuse(const char* op, const char* why) {
   char text[160];

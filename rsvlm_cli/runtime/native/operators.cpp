@@ -28,18 +28,51 @@ struct SessionRoom {
 };
 thread_local SessionRoom session_room;
 
-// Room of a worker thread: turned rows, and two tiles of results.
+// Room of a worker thread: turned rows, and some tiles of results.
 struct WorkerRoom {
   Buffer turned, tiles;
 };
 thread_local WorkerRoom worker_room;
 
-// One thread's call of the kernels for kRows rows of a weight: results (n_tokens, kRows) of this thread.
+constexpr int kMostTokens = 1024;  // so that their results stay in the cache, too
+
+// Of n tokens so many at once that their activations stay in the cache, in pieces of about one size.
+int64_t tokens_at_once(const Matrix& weight, int64_t n) {
+  const int64_t width = int64_t{weight.chunks()} * chunk_columns(weight.bits);
+  const int64_t most = std::clamp<int64_t>(kernels->cached / width, kRows, kMostTokens);
+  const int64_t pieces = std::max<int64_t>(1, (n + most - 1) / most);
+  return ((n + pieces - 1) / pieces + kRows - 1) / kRows * kRows;
+}
+
+// One thread's call of the kernels for kRows rows of a weight: results (n_tokens, kRows), in one of its kTiles tiles.
+constexpr int kTiles = 4;
 float* multiply(const Matrix& weight, int64_t first, int64_t step, const Activations& a, int tile) {
   const int n_rows = static_cast<int>(std::min<int64_t>(kRows, (weight.rows - first + step - 1) / step));
-  float* out = worker_room.tiles.take<float>(2 * kTokens * kRows) + tile * kTokens * kRows;
+  const size_t size = size_t(a.n_tokens) * kRows;
+  float* out = worker_room.tiles.take<float>(kTiles * size) + tile * size;
   kernels->multiply(weight, first, step, n_rows, a, worker_room.turned.take<uint8_t>(room_bytes(weight)), out);
   return out;
+}
+
+// Multiplies all rows of a weight, and has put(token, row, values, n) keep what comes of n neighbouring ones. With many
+// tokens kTiles tiles are made before they are kept, so that longer pieces of each token's results are written together.
+template <class Put>
+OrtStatus* multiply_all(OrtKernelContext* context, const Matrix& weight, const Activations& a, int64_t products,
+                        const Put& put) {
+  const int64_t together = a.n_tokens > kFew ? kTiles : 1, step = together * kRows;
+  const auto rows_times = [&](int64_t g) {
+    const int64_t present = std::min(step, weight.rows - g * step);
+    const float* tiles[kTiles];
+    for (int64_t t = 0; t * kRows < present; t++) {
+      tiles[t] = multiply(weight, g * step + t * kRows, 1, a, static_cast<int>(t));
+    }
+    for (int m = 0; m < a.n_tokens; m++) {
+      for (int64_t r = 0; r < present; r += kRows) {
+        put(m, g * step + r, tiles[r / kRows] + m * kRows, std::min<int64_t>(kRows, present - r));
+      }
+    }
+  };
+  return parallel_for(context, (weight.rows + step - 1) / step, products, rows_times);
 }
 
 struct Scheme {
@@ -93,14 +126,13 @@ struct Mlp {
         kernels->silu_times(apart ? one : gate, apart ? other : up, inner + m * width + g * kRows);
       }
     };
-    const auto second_half = [&](int64_t g) {
-      const float* tile = multiply(down, kRows * g, 1, h, 0);
-      for (int m = 0; m < n; m++) std::memcpy(y + rows[m] * hidden + g * kRows, tile + m * kRows, kRows * sizeof(float));
+    const auto put = [&](int m, int64_t row, const float* values, int64_t) {
+      std::memcpy(y + rows[m] * hidden + row, values, kRows * sizeof(float));
     };
     if (auto* status = parallel_for(context, n, n > 1 ? products : 0, round_x)) return status;
     if (auto* status = parallel_for(context, width / kRows, 2 * products, first_half)) return status;
     if (auto* status = parallel_for(context, n, n > 1 ? products : 0, round_inner)) return status;
-    return parallel_for(context, hidden / kRows, products, second_half);
+    return multiply_all(context, down, h, products, put);
   }
 };
 
@@ -142,8 +174,9 @@ struct ExpertMLP {
       }
       mlp.gate_up = scheme.matrix(in[2], in[3], 2 * width, hidden, e);
       mlp.down = scheme.matrix(in[4], in[5], hidden, width, e);
-      for (size_t start = 0; start < rows.size(); start += kTokens) {
-        const int n = static_cast<int>(std::min<size_t>(kTokens, rows.size() - start));
+      const size_t most = static_cast<size_t>(tokens_at_once(mlp.down, static_cast<int64_t>(rows.size())));
+      for (size_t start = 0; start < rows.size(); start += most) {
+        const int n = static_cast<int>(std::min(most, rows.size() - start));
         if (auto* status = mlp.run(context, rows.data() + start, n)) return status;
       }
     }
@@ -173,23 +206,20 @@ struct BlockLinear {
     float* y = nullptr;
     if (auto* status = make_output(context, 0, dims, &y)) return status;
     const Matrix weight = scheme.matrix(in[1], in[2], n_rows, columns, 0);
-    for (int64_t start = 0; start < n_tokens; start += kTokens) {
-      const int n = static_cast<int>(std::min<int64_t>(kTokens, n_tokens - start));
+    const int64_t most = tokens_at_once(weight, n_tokens);
+    for (int64_t start = 0; start < n_tokens; start += most) {
+      const int n = static_cast<int>(std::min(most, n_tokens - start));
       const Activations a = session_room.x.take(weight, static_cast<int>(columns), n);
       const auto round_x = [&](int64_t m) {
         kernels->quantise(weight, x.as<float>() + (start + m) * columns, a, static_cast<int>(m));
       };
-      const auto rows_times = [&](int64_t g) {
-        const float* tile = multiply(weight, kRows * g, 1, a, 0);
-        const int64_t present = std::min<int64_t>(kRows, n_rows - kRows * g);
-        for (int m = 0; m < n; m++) {
-          float* to = y + (start + m) * n_rows + kRows * g;
-          for (int64_t r = 0; r < present; r++) to[r] = tile[m * kRows + r] + (bias ? bias[kRows * g + r] : 0.0f);
-        }
+      const auto put = [&](int m, int64_t row, const float* values, int64_t present) {
+        float* to = y + (start + m) * n_rows + row;
+        for (int64_t r = 0; r < present; r++) to[r] = values[r] + (bias ? bias[row + r] : 0.0f);
       };
       const int64_t products = n * n_rows * columns;
       if (auto* status = parallel_for(context, n, n > 1 ? products : 0, round_x)) return status;
-      if (auto* status = parallel_for(context, (n_rows + kRows - 1) / kRows, products, rows_times)) return status;
+      if (auto* status = multiply_all(context, weight, a, products, put)) return status;
     }
     return nullptr;
   }
