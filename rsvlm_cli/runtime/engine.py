@@ -23,7 +23,7 @@ from rsvlm_cli.runtime.features import MARK_GAIN, MARK_TOKENS, ImageFeatures, Ke
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.runtime.reply import Generation, ReplyBuilder
 from rsvlm_cli.runtime.sampling import Sampler, Sampling, log_softmax
-from rsvlm_cli.runtime.sessions import Device, choose_device, count_cores, open_graph
+from rsvlm_cli.runtime.sessions import Device, choose_device, count_cores, find_native, open_graph
 from rsvlm_cli.runtime.tokenizer import Tokenizer
 
 CONSTRAINTS_KEPT = 16
@@ -224,6 +224,9 @@ class Engine:
 
     @cached_property
     def _decoder(self) -> Decoder:
+        # A command that looks once needs no tower any more. One that looks again opens it again, in milliseconds.
+        if find_native(self.bundle, VISION, self._device):
+            self.__dict__.pop("_vision", None)
         session = open_graph(self.bundle, DECODER, self._device, self._threads)
         return Decoder(session, self.manifest.decoder, self.manifest.max_context, self._device)
 
@@ -234,6 +237,11 @@ class Engine:
     @cached_property
     def _stop_ids(self) -> tuple[int, ...]:
         return tuple(self.tokenizer.token_id(token) for token in self.manifest.stop_tokens)
+
+    @cached_property
+    def _n_tokens(self) -> int:
+        """Logits that stand for a token: weights may have more rows than the tokenizer has tokens."""
+        return self.tokenizer.count_tokens(self.manifest.decoder.vocab)
 
     @cached_property
     def _trie(self) -> ByteTrie:
@@ -306,8 +314,7 @@ class Engine:
             if not isinstance(key, int):
                 vectors[row] = self._spot_vector(key, features)
         self.tokens_fed += len(ids)
-        # Weights may have more rows than the tokenizer has tokens.
-        return self._decoder.feed(keys, vectors, n)[:, : len(self.tokenizer.vocabulary)]
+        return self._decoder.feed(keys, vectors, n)[:, : self._n_tokens]
 
     def _spot_vector(self, key: tuple[int, ...], features: ImageFeatures) -> np.ndarray:
         """Return the vector ``(hidden,)`` of a spot: a visual token, of two pictures the difference, and its marks."""

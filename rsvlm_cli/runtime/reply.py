@@ -58,8 +58,8 @@ class ReplyBuilder:
 
     def __init__(self, tokenizer: Tokenizer, stop_ids: tuple[int, ...], on_text: Callable[[str], None] | None) -> None:
         self.steps: list[Step] = []
-        self._vocabulary, self._stop_ids, self._on_text = tokenizer.vocabulary, stop_ids, on_text
-        self._stream = TextStream(tokenizer.vocabulary)
+        self._tokenizer, self._stop_ids, self._on_text = tokenizer, stop_ids, on_text
+        self._stream = TextStream(tokenizer)
         self._text: list[str] = []
 
     def append(self, token: int, logprobs: np.ndarray, index: int, ids: np.ndarray | None) -> None:
@@ -84,6 +84,6 @@ class ReplyBuilder:
     def _choices(self, probabilities: np.ndarray, ids: np.ndarray) -> tuple[tuple[str, float], ...]:
         shares: dict[str, float] = {}
         for token, probability in zip(ids.tolist(), probabilities.tolist(), strict=True):
-            text = "" if token in self._stop_ids else self._vocabulary[token].decode("utf-8", "replace")
+            text = "" if token in self._stop_ids else self._tokenizer.token_bytes(token).decode("utf-8", "replace")
             shares[text] = shares.get(text, 0.0) + probability
         return tuple(sorted(shares.items(), key=lambda share: -share[1]))

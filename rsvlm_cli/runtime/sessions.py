@@ -12,7 +12,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from rsvlm_cli.errors import BundleError
-from rsvlm_cli.runtime.bundle import Bundle
+from rsvlm_cli.runtime.bundle import Bundle, NativeSpec
 from rsvlm_cli.runtime.ops import can_serve, find_libraries
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -82,11 +82,17 @@ def open_graph(bundle: Bundle, name: str, device: Literal["cpu", "cuda"], thread
     Raises:
         BundleError: if an operator is missing or the graph cannot be opened.
     """
+    native = find_native(bundle, name, device)
+    if native is None:
+        return open_session(bundle.path / name, bundle.manifest.ops, device, threads)
+    log.info("%s runs on the native operators", native.graphs[name])
+    return open_session(bundle.path / native.graphs[name], native.ops, device, threads)
+
+
+def find_native(bundle: Bundle, name: str, device: Literal["cpu", "cuda"]) -> NativeSpec | None:
+    """Return what stands in for a graph of a bundle on this machine; None where nothing does."""
     native = bundle.manifest.native
-    if native and device == "cpu" and name in native.graphs and can_serve(native.ops):
-        log.info("%s runs on the native operators", native.graphs[name])
-        return open_session(bundle.path / native.graphs[name], native.ops, device, threads)
-    return open_session(bundle.path / name, bundle.manifest.ops, device, threads)
+    return native if native and device == "cpu" and name in native.graphs and can_serve(native.ops) else None
 
 
 def open_session(

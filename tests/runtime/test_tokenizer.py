@@ -37,6 +37,13 @@ def test_a_special_token_has_no_bytes(tokenizer: Tokenizer) -> None:
     assert tokenizer.vocabulary[tokenizer.token_id("<|im_end|>")] == b""
 
 
+def test_a_single_token_is_spelled_as_in_the_vocabulary(tokenizer: Tokenizer) -> None:
+    vocabulary = Tokenizer(tokenizer.path).vocabulary
+    assert [tokenizer.token_bytes(i) for i in range(len(vocabulary))] == [vocabulary[i] for i in range(len(vocabulary))]
+    assert tokenizer.count_tokens(len(vocabulary) + 100) == len(vocabulary)
+    assert tokenizer.count_tokens(7) == 7
+
+
 def test_every_byte_is_spelled_by_some_token(tokenizer: Tokenizer) -> None:
     spelled = {tokenizer.vocabulary[i] for i in range(len(tokenizer.vocabulary))}
     assert {bytes([byte]) for byte in range(256)} <= spelled
@@ -48,7 +55,7 @@ def test_a_missing_token_is_named(tokenizer: Tokenizer) -> None:
 
 
 def test_a_stream_holds_an_unfinished_character_back(tokenizer: Tokenizer) -> None:
-    stream = TextStream(tokenizer.vocabulary)
+    stream = TextStream(tokenizer)
     tokens = tokenizer.encode("a船")
     assert len(tokens) == 4  # the character takes one token a byte
     assert [stream.push(token) for token in tokens] == ["a", "", "", "船"]
@@ -56,7 +63,7 @@ def test_a_stream_holds_an_unfinished_character_back(tokenizer: Tokenizer) -> No
 
 
 def test_a_stream_that_ends_within_a_character_says_so(tokenizer: Tokenizer) -> None:
-    stream = TextStream(tokenizer.vocabulary)
+    stream = TextStream(tokenizer)
     assert stream.push(tokenizer.encode("船")[0]) == ""
     assert stream.finish() == "\ufffd"
 
