@@ -127,6 +127,17 @@ def test_a_bundle_runs_natively_where_it_can_and_on_stock_operators_elsewhere(li
 
 
 @pytest.mark.native
+def test_the_tower_is_closed_as_the_decoder_opens_and_opened_again_once(library, bundle, caplog):
+    picture = np.zeros((32, 32, 3), np.uint8)
+    engine = Engine(bundle, device="cpu", threads=1)
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            engine.score(engine.encode_images([picture]), bundle.manifest.image_token, 1, ["yes"])
+    opened = [record.args[0] for record in caplog.records if "native" in record.message]
+    assert opened == [NATIVE[VISION], NATIVE[DECODER], NATIVE[VISION]]
+
+
+@pytest.mark.native
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_only_the_experts_that_were_asked_are_in_memory(library, tmp_path):
     scheme = BlockScheme(bits=8, block=32)
