@@ -18,12 +18,15 @@ from export.quantise import Profile, VisionScheme, narrow, quantise_blocks
 from rsvlm_cli.runtime.bundle import EmbeddingSpec
 from rsvlm_cli.runtime.int4 import BlockScheme, QuantisedRows
 
+LAYER_NORM_EPS = 1e-5
+"""Of torch's LayerNorm, which the tower's heads use."""
+
 HEAD_MULTIPLE = 16
 """GroupQueryAttention turns only heads of whole multiples of this; narrower ones are padded with zeros."""
 
 
 def write_vision(writer: LayerWriter, scheme: VisionScheme) -> None:
-    """Write pictures -> vectors: tower, projector, newline vector."""
+    """Write pictures -> vectors: tower, projector, newline vector, and what the tower's heads add to both."""
     graph, config = writer.graph, writer.checkpoint.config
     v, width = config.vision, config.decoder.hidden_size
     pixels = graph.input("pixel_values", TensorProto.FLOAT, ["N", 3, v.image_size, v.image_size])
@@ -33,13 +36,42 @@ def write_vision(writer: LayerWriter, scheme: VisionScheme) -> None:
     x = graph.op("Add", "vision/position_embedding", [x, writer.vector("vision.position_embedding.weight")])
     for i in range(v.layers):
         x = _vision_block(writer, f"vision.layers.{i}", x, scheme)
+    tokens = x
     x = graph.op("Gelu", "projector.1", [writer.linear("projector.0", x, scheme)])
     x = writer.linear("projector.2", x, scheme)
     images = graph.op("Shape", "image_newline", [pixels], start=0, end=1)
     one_row = graph.op("Concat", "image_newline", [images, graph.constant("image_newline/row", [1, width])], axis=0)
     newline = graph.op("Expand", "image_newline", [writer.vector("image_newline"), one_row])
+    if config.labels:
+        in_cells, of_scene = _evidence(writer, tokens)
+        x = graph.op("Add", "evidence", [x, in_cells])
+        newline = graph.op("Add", "evidence", [newline, of_scene])
     output = graph.output("image_features", TensorProto.FLOAT, ["N", config.image_tokens, width])
     graph.node("Concat", "image_newline", [x, newline], [output], axis=1)
+
+
+def _evidence(writer: LayerWriter, tokens: str) -> tuple[str, str]:
+    """Write the tower's heads, and return what they add to visual tokens and to newline vectors.
+
+    All of it in float32, for it is little, and probabilities are what thresholds stand on.
+    """
+    graph, config = writer.graph, writer.checkpoint.config
+    x = writer.layer_norm("heads.norm", tokens, LAYER_NORM_EPS)
+    mean = graph.op("ReduceMean", "heads", [x, graph.constant("heads/axes", [1])], keepdims=1)
+    scene = graph.output("scene", TensorProto.FLOAT, ["N", 1, len(config.labels.scenes)])
+    centres = graph.output("centres", TensorProto.FLOAT, ["N", config.vision.tokens, 4 * len(config.labels.objects)])
+    boxes = graph.output("boxes", TensorProto.FLOAT, ["N", config.vision.tokens, 16])
+    graph.node("Softmax", "heads", [writer.linear("heads.scene", mean, None)], [scene], axis=-1)
+    graph.node("Sigmoid", "heads", [writer.linear("heads.centres", x, None)], [centres])
+    graph.node("Identity", "heads", [writer.linear("heads.boxes", x, None)], [boxes])
+    coverage = graph.op("Sigmoid", "heads", [writer.linear("heads.coverage", x, None)])
+    cells = graph.op("Concat", "evidence", [coverage, centres, boxes], axis=-1)
+
+    def add(part: str, told: str) -> str:
+        module = f"evidence.{part}"
+        return writer.linear_of(module, told, writer.checkpoint.read(f"{module}.weight"), None, None)
+
+    return add("cells", cells), add("scene", scene)
 
 
 def _stem(writer: LayerWriter, x: str, scheme: VisionScheme) -> str:

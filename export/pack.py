@@ -278,6 +278,7 @@ def build_manifest(
     checkpoint: Checkpoint, card: Card, dialect: Dialect, profile: Profile, layout: DecoderLayout
 ) -> Manifest:
     """Return the manifest of written graphs, without its files."""
+    labels = checkpoint.config.labels
     vision, decoder, family = checkpoint.config.vision, checkpoint.config.decoder, checkpoint.family
     return Manifest(
         name=card.name,
@@ -310,6 +311,7 @@ def build_manifest(
         quantisation=describe_profile(profile),
         native=find_native(profile),
         classes=card.classes,
+        heads={kind: getattr(labels, kind) for kind in ("scenes", "objects") if labels},
         quality={"scores": [], "not_learnt": list(family.not_learnt)} if family and family.not_learnt else None,
         expert_names=tuple(g.name.lower() for g in Granularity) if checkpoint.kept else None,
         experts_kept=checkpoint.kept,

@@ -147,11 +147,29 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSets:
+    """Class words, in the order of the dense heads' outputs: scenes, things with boxes, stuff and shapes with masks."""
+
+    scenes: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.scenes or self.objects or self.masks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """The whole model."""
+    """The whole model.
+
+    Attributes:
+        vision, decoder: sizes.
+        labels: what the tower's dense heads know (`model.heads`); empty for a model without, as RSUniVLM's.
+    """
 
     vision: VisionConfig
     decoder: DecoderConfig
+    labels: LabelSets = LabelSets()
 
     @property
     def image_tokens(self) -> int:
@@ -168,7 +186,8 @@ class ModelConfig:
         vision = dict(data["vision"])
         for key in ("stem_channels", "stem_blocks"):
             vision[key] = tuple(vision.get(key, ()))
-        return cls(vision=VisionConfig(**vision), decoder=DecoderConfig(**data["decoder"]))
+        labels = LabelSets(**{kind: tuple(words) for kind, words in data.get("labels", {}).items()})
+        return cls(vision=VisionConfig(**vision), decoder=DecoderConfig(**data["decoder"]), labels=labels)
 
     @classmethod
     def from_released(cls, data: dict[str, Any]) -> "ModelConfig":

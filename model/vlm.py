@@ -9,7 +9,11 @@ from torch.nn import functional as F
 
 from model.config import ModelConfig
 from model.decoder import Decoder, KVCache
+from model.heads import DenseHeads, Evidence, Seen
 from model.vision import VisionTower, build_projector, init_weights
+
+MARK_EPS = 1e-6
+"""Beside the mean square of a mark."""
 
 IMAGE_SLOT = -200
 """Stands in the token ids where one image's vectors go. Source: LLaVA's IMAGE_TOKEN_INDEX."""
@@ -26,11 +30,30 @@ class VLM(nn.Module):
         self.image_newline = nn.Parameter(torch.zeros(config.decoder.hidden_size))
         self.decoder = Decoder(config.decoder)
         init_weights(self)
+        self.heads = DenseHeads(config.vision.hidden_size, config.labels) if config.labels else None
+        self.evidence = Evidence(config.decoder.hidden_size, config.labels) if config.labels else None
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         """Turn pictures ``(N, 3, S, S)`` into ``(N, image_tokens, D)``, the newline vector last."""
-        features = self.projector(self.vision(pixel_values))
+        tokens = self.vision(pixel_values)
+        return self.project(tokens, self.heads(tokens) if self.heads is not None else None)
+
+    def project(self, tokens: Tensor, seen: Seen | None, scale: float = 1.0) -> Tensor:
+        """Turn visual tokens into what the decoder is fed.
+
+        Args:
+            tokens: the tower's output, ``(N, P, C)``.
+            seen: what its heads say of them, of a model that has any.
+            scale: factor on the projector's output.
+
+        Returns:
+            ``(N, image_tokens, D)``.
+        """
+        features = self.projector(tokens) * scale
         newline = self.image_newline.to(features.dtype).expand(len(features), 1, -1)
+        if self.evidence is not None and seen is not None:
+            in_cells, of_scene = self.evidence(seen)
+            features, newline = features + in_cells, newline + of_scene
         return torch.cat([features, newline], 1)
 
     def embed(self, ids: Tensor, features: Tensor) -> Tensor:
@@ -60,8 +83,8 @@ class VLM(nn.Module):
             features: ``(N, image_tokens, D)``.
             images: ``(B, 2)`` int64, the first and the last image of each sequence; of two, the difference is fed.
             cells: ``(B, K)`` int64 in [0, P), the visual token of each spot.
-            marks: ``(B, K, M)`` int64, tokens whose embeddings are added; -1 for none.
-            gain: factor on the marks.
+            marks: ``(B, K, M)`` int64, tokens of which a mark is the sum of the embeddings; -1 for none.
+            gain: factor on a mark that is added.
 
         Returns:
             ``(B, K, D)``.
@@ -72,8 +95,9 @@ class VLM(nn.Module):
         own = torch.where((images[:, 0] == images[:, 1])[:, None, None], last, last - first)
         known = marks >= 0
         starts = known.sum(-1).flatten().cumsum(0) - known.sum(-1).flatten()
-        added = F.embedding_bag(marks[known], self.decoder.embed_tokens.weight, starts, mode="sum")
-        return own + gain * added.view_as(own).to(own.dtype)
+        mark = F.embedding_bag(marks[known], self.decoder.embed_tokens.weight, starts, mode="sum").view_as(own)
+        unit = mark * torch.rsqrt(mark.square().mean(-1, keepdim=True) + MARK_EPS)
+        return own * (1 + unit.to(own.dtype)) + gain * mark.to(own.dtype)
 
     def forward(
         self,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model.config import ModelConfig, VisionConfig
+from model.config import LabelSets, ModelConfig, VisionConfig
 
 HEAD = "decoder.lm_head.weight"
 """The output head, which a tied model may leave out."""
@@ -86,6 +86,8 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "decoder.embed_tokens.weight": (d.vocab_size, width),
         "decoder.norm.weight": (width,),
     }
+    if config.labels:
+        shapes |= _heads_shapes(config.labels, config.vision.hidden_size, width)
     if not d.tie_embeddings:
         shapes[HEAD] = (d.vocab_size, width)
     for i in range(d.layers):
@@ -128,6 +130,19 @@ def _vision_shapes(v: VisionConfig) -> dict[str, tuple[int, ...]]:
             (v.hidden_size, v.intermediate_size),
             (v.hidden_size,),
         )
+    return shapes
+
+
+def _heads_shapes(labels: LabelSets, tower_width: int, width: int) -> dict[str, tuple[int, ...]]:
+    n_scenes, n_covering, n_centred = len(labels.scenes), 4 * len(labels.masks), 4 * len(labels.objects)
+    shapes: dict[str, tuple[int, ...]] = {
+        "heads.norm.weight": (tower_width,),
+        "heads.norm.bias": (tower_width,),
+        "evidence.cells.weight": (width, n_covering + n_centred + 16),
+        "evidence.scene.weight": (width, n_scenes),
+    }
+    for name, rows in (("scene", n_scenes), ("coverage", n_covering), ("centres", n_centred), ("boxes", 16)):
+        shapes[f"heads.{name}.weight"], shapes[f"heads.{name}.bias"] = (rows, tower_width), (rows,)
     return shapes
 
 

@@ -13,6 +13,7 @@ from rsvlm_cli.geo.region import parse_region
 from rsvlm_cli.geo.tiling import window_around
 from rsvlm_cli.results import Answer, Box, Count, Mask, Report, Result
 from rsvlm_cli.road.boxes import FindBoxes, sweep_boxes
+from rsvlm_cli.road.heads import knows, see_scene
 from rsvlm_cli.road.journal import Journal, open_journal
 from rsvlm_cli.road.masks import ReadMasks, sweep_mask
 from rsvlm_cli.road.scale import plan_lattice
@@ -55,8 +56,11 @@ def classify(path: str, labels: Sequence[str], settings: Settings) -> Report:
     """Rank labels by likelihood; without any, the bundle's own scene classes."""
     with open_scene([path], settings) as scene:
         labels = scene.taught("scene", labels)
-        request = classify_task.request(scene.dialect, labels)
-        return scene.report("classify", [classify_task.read(labels, scene.look().score(request))])
+        view = scene.look()
+        if knows(view, "scenes", *labels):
+            return scene.report("classify", [classify_task.read_head(labels, see_scene(view, labels))])
+        logprobs = view.score(classify_task.request(scene.dialect, labels))
+        return scene.report("classify", [classify_task.read(labels, logprobs)])
 
 
 def describe(path: str, region: str, settings: Settings) -> Report:
@@ -94,6 +98,7 @@ def detect(
     """Find every box of each phrase, and where the task is ``count`` say how many; without any, of the bundle's own."""
     with open_scene([path], settings) as scene:
         phrases = tuple(phrases) if task == "ground" else scene.taught("objects", phrases)
+        scene.min_score = settings.least_score(scene.quality, task)
         lattice = plan_lattice(scene, "objects", phrases)
         with open_journal(scene, task, phrases) as journal:
             sweep = Sweep(scene, FindBoxes(phrases, scene.min_score), journal, progress)

@@ -30,6 +30,7 @@ Progress = Callable[[int, int], None]
 
 MIN_VALID_FRAC = 0.01
 """A window with less data than this is not shown to the model."""
+CHOICES_KEPT = 30  # of many, the likeliest
 TRANSCRIPT_LENGTH = 50
 """Prompts and replies that a report keeps: all of a question, and of a scene of many windows enough to judge."""
 
@@ -76,17 +77,27 @@ class View:
 
     def score(self, request: Request) -> Sequence[float]:
         """Return the log-likelihood of each candidate of a request."""
-        seen = (self.features, *self._turned(request).values())
         with self.scene.timed("decode"):
             looks = [
                 self.scene.engine.score(features, request.prompt, request.expert, request.candidates)
-                for features in seen
+                for features in self._looks(request)
             ]
         scores: list[float] = (np.logaddexp.reduce(looks, axis=0) - math.log(len(looks))).tolist()
-        choices = tuple((text, round(float(score), 4)) for text, score in zip(request.candidates, scores, strict=True))
-        likeliest = max(choices, key=lambda choice: choice[1])[0]
-        self.scene.note(Exchange(window_px=self.window_px, prompt=request.prompt, reply=likeliest, choices=choices))
+        self._note(request, request.candidates, scores)
         return scores
+
+    def weigh(self, request: Request) -> np.ndarray:
+        """Return the share of each choice of a request, ``(n,)``; each is one token, and the whole reply."""
+        looks = [self._read(features, request, (), request.choices, 1) for features in self._looks(request)]
+        shares: np.ndarray = np.mean(looks, axis=(0, 1))
+        self._note(request, request.choices, np.log(shares.clip(1e-9)).tolist())
+        return shares
+
+    def _note(self, request: Request, texts: Sequence[str], logprobs: Sequence[float]) -> None:
+        likeliest = sorted(range(len(texts)), key=lambda k: -logprobs[k])
+        choices = tuple((texts[k], round(logprobs[k], 4)) for k in sorted(likeliest[:CHOICES_KEPT]))
+        said = Exchange(window_px=self.window_px, prompt=request.prompt, reply=texts[likeliest[0]], choices=choices)
+        self.scene.note(said)
 
     def read(self, request: Request, spots: Sequence[Spot], choices: Sequence[str], n: int) -> np.ndarray:
         """Read the last ``n`` spots, upright alone; as `Engine.read`."""
@@ -110,6 +121,9 @@ class View:
 
     def _turned(self, request: Request) -> dict[int, ImageFeatures]:
         return {} if request.upright else self.turned
+
+    def _looks(self, request: Request) -> tuple[ImageFeatures, ...]:
+        return (self.features, *self._turned(request).values())
 
     def _read(
         self, features: ImageFeatures, request: Request, spots: Sequence[Spot], choices: Sequence[str], n: int
@@ -135,14 +149,6 @@ class View:
         return tuple(
             (v - low) / side for v, low, side in zip(box_px, (x1, y1) * 2, (x2 - x1, y2 - y1) * 2, strict=True)
         )  # type: ignore[return-value]
-
-    def valid_cells(self, grid: int) -> np.ndarray:
-        """Return ``(grid, grid)`` bool: where every date holds data, seen at the cells' centres."""
-        valid = np.ones((grid, grid), bool)
-        for chip in self.chips:
-            rows, columns = (((np.arange(grid) + 0.5) / grid * side).astype(int) for side in chip.valid.shape)
-            valid &= chip.valid[np.ix_(rows, columns)]
-        return valid
 
 
 class Scene:
@@ -300,14 +306,10 @@ class Scene:
         known = tuple(entry["label"] if isinstance(entry, dict) else str(entry) for entry in entries)
         name = self.bundle.manifest.name
         if not asked and not known:
-            raise UsageError(
-                f"{name} names no classes of its own for this task; say which (as in --classes ship,plane)"
-            )
+            raise UsageError(f"{name} names no classes of its own for this task; name some (--classes ship,plane)")
         strange = [label for label in asked if known and label not in known]
         if strange:
-            self.warnings.append(
-                f"{name} was not taught {', '.join(strange)} for this task (it was: {', '.join(known)})"
-            )
+            self.warnings.append(f"{name} was not taught {', '.join(strange)} for this (it was: {', '.join(known)})")
         return tuple(asked) or known
 
 

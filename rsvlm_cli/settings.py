@@ -61,10 +61,11 @@ class Settings:
     radiometry: Literal["auto", "match", "none"] = "auto"
     dates: str | None = None
 
-    def least_score(self, quality: Mapping[str, Any]) -> float:
-        """Return `min_score`, or what ``rsvlm eval --fit`` found."""
+    def least_score(self, quality: Mapping[str, Any], task: str = "detect") -> float:
+        """Return `min_score`, or what ``rsvlm eval --fit`` found for ``ground``, or ``detect`` for the others."""
         best: Mapping[str, float] = quality.get("best_thresholds", {})
-        return best.get("detect", LEAST_SCORE) if self.min_score is None else self.min_score
+        fitted = best.get("ground" if task == "ground" else "detect", LEAST_SCORE)
+        return fitted if self.min_score is None else self.min_score
 
     def thresholds(self, quality: Mapping[str, Any], task: str, labels: Sequence[str]) -> tuple[float, ...]:
         """Return `threshold`, or what ``rsvlm eval --fit`` found for each label.

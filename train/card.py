@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from train.config import Family, LabelSets, Recipe
+from train.config import Family, Recipe
 from train.data.convert import SOURCES
 from train.data.mixture import Corpus
 from train.data.records import read_set_facts
@@ -45,7 +45,7 @@ def make_card(recipe: Recipe, corpus: Corpus, version: str) -> dict[str, Any]:
         "tta": recipe.tta,
         "data": data,
         "classes": None
-        if recipe.labels == LabelSets()
+        if not recipe.labels
         else {
             "scene": list(recipe.labels.scenes),
             "objects": _object_classes(corpus, recipe.labels.objects, ViewLaw().size_px),

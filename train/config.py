@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from model.config import DecoderConfig, ModelConfig, VisionConfig
+from model.config import DecoderConfig, LabelSets, ModelConfig, VisionConfig
 from rsvlm_cli.errors import InputError
 from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, Dialect
 from train.data.shares import Mix
@@ -14,15 +14,6 @@ Family = Literal["nano", "rsunivlm"]
 Precision = Literal["bf16", "fp32"]
 
 DIALECTS: dict[Family, Dialect] = {"nano": NANO, "rsunivlm": RSUNIVLM}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelSets:
-    """Class words, in the order of the dense heads' outputs: scenes, things with boxes, stuff and shapes with masks."""
-
-    scenes: tuple[str, ...] = ()
-    objects: tuple[str, ...] = ()
-    masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +107,8 @@ class Recipe:
         seed: of everything random.
         vision, decoder: sizes.
         mix: how often each prepared set is drawn.
-        labels: class words that the dense heads learn; others are only talked about. Without any there are no heads.
+        labels: class words that the tower's dense heads learn; others are only talked about. Without any there are no
+            heads.
         turn_weights: sampling weight of each topic of `train.data.conversations.Turn`; 1 where not named.
         stages: in order.
         family: how the model is spoken to.
@@ -146,7 +138,7 @@ class Recipe:
                 raise ValueError(f"{key} is {value!r}, wanted one of {', '.join(choices)}")
         for stage in self.stages:
             stage.sides_px(self.vision)
-            if stage.kind == "tower" and self.labels == LabelSets():
+            if stage.kind == "tower" and not self.labels:
                 raise ValueError(f"stage {stage.name} trains the tower by its heads, and there are no labels")
 
     @property
@@ -157,7 +149,7 @@ class Recipe:
     @property
     def model(self) -> ModelConfig:
         """Sizes of the network."""
-        return ModelConfig(vision=self.vision, decoder=self.decoder)
+        return ModelConfig(vision=self.vision, decoder=self.decoder, labels=self.labels)
 
     @classmethod
     def from_toml(cls, path: Path) -> "Recipe":
@@ -168,14 +160,15 @@ class Recipe:
         """
         try:
             data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-            model, told = ModelConfig.from_json(data["model"]), data["data"]
+            model = ModelConfig.from_json(data["model"] | {"labels": data.get("labels", {})})
+            told = data["data"]
             mix = Mix(weights=told["weights"], temperature=told.get("temperature", 1.0)) if "weights" in told else None
             return cls(
                 name=data["name"],
                 seed=data["seed"],
                 vision=model.vision,
                 decoder=model.decoder,
-                labels=LabelSets(**{kind: tuple(words) for kind, words in data.get("labels", {}).items()}),
+                labels=model.labels,
                 mix=mix or Mix.parse(told["mix"], told.get("temperature", 1.0)),
                 turn_weights=told.get("turns", {}),
                 stages=tuple(_stage(stage) for stage in data["stage"]),

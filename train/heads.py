@@ -1,6 +1,6 @@
-"""Dense heads on the vision tower: they teach it classes, masks, centres and change, and are thrown away at export.
+"""What the tower's dense heads (`model.heads`) learn from: classes, masks, centres, boxes and change.
 
-A tower that already sees is what the decoder learns to put into words; by words alone, a small tower hardly learns.
+The head of change stays here: the decoder compares two dates by itself.
 
 Axes: V views, N images, P visual tokens, g tokens a side, G = 2 g cells a side, C width.
 """
@@ -9,44 +9,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.config import LabelSets
+from model.heads import Seen
 from train.data.collate import IGNORE, DenseTargets
 
 CENTRE = 0.999
 """Height of a target from which a cell is the centre of something."""
 
 
-class TowerHeads(nn.Module):
-    """Linear readers of the tower's tokens; each token speaks for 2 x 2 cells."""
+class HeadLosses(nn.Module):
+    """The losses of the heads, and one more head for two dates."""
 
-    def __init__(self, width: int, labels: LabelSets) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.scene = nn.Linear(width, len(labels.scenes))
-        self.coverage = nn.Linear(width, 4 * len(labels.masks))
-        self.centres = nn.Linear(width, 4 * len(labels.objects))
-        self.boxes = nn.Linear(width, 4 * 4)
         self.change = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, 4))
-        # Objects are rare: start from a low prior, or the first steps are spent unlearning one half.
-        nn.init.constant_(self.centres.bias, -4.0)
 
-    def forward(self, tokens: Tensor, targets: DenseTargets) -> dict[str, Tensor]:
+    def forward(self, seen: Seen, targets: DenseTargets) -> dict[str, Tensor]:
         """Return the sum of each head's losses; `counts` says what of.
 
         Every head takes part in every call, if only with an empty sum: processes that share it must stay in step.
 
         Args:
-            tokens: the tower's output, ``(N, P, C)``.
+            seen: what the heads say of the batch's pictures.
             targets: of the same batch.
         """
-        x = self.norm(tokens.float())
-        first = x[targets.images_of]
-        after, before = x[targets.images_of[targets.pairs] + 1], first[targets.pairs]
+        first = targets.images_of
+        before, after = seen.tokens[first[targets.pairs]], seen.tokens[first[targets.pairs] + 1]
         view, row, column = targets.boxes[:, :3].long().unbind(1)
         covered, centred, changed = (t.isfinite() for t in (targets.coverage, targets.centres, targets.change))
-        seen = to_cells(self.boxes(first))[view, :, row, column]
+        boxes = to_cells(seen.boxes[first])[view, :, row, column]
         change = to_cells(self.change(torch.cat([before, after, after - before], -1)))[:, 0]
-        said = self.scene(first.mean(1))
+        said = seen.scene[first]
         # Smoothed over no class at all, the loss would be no number.
         scene = said.sum()
         if said.shape[1]:
@@ -54,10 +46,10 @@ class TowerHeads(nn.Module):
         return {
             "scene": scene,
             "coverage": F.binary_cross_entropy_with_logits(
-                to_cells(self.coverage(first))[covered], targets.coverage[covered], reduction="sum"
+                to_cells(seen.coverage[first])[covered], targets.coverage[covered], reduction="sum"
             ),
-            "centres": focal_loss(to_cells(self.centres(first))[centred], targets.centres[centred]),
-            "boxes": F.smooth_l1_loss(seen, targets.boxes[:, 3:], reduction="sum"),
+            "centres": focal_loss(to_cells(seen.centres[first])[centred], targets.centres[centred]),
+            "boxes": F.smooth_l1_loss(boxes, targets.boxes[:, 3:], reduction="sum"),
             "change": F.binary_cross_entropy_with_logits(change[changed], targets.change[changed], reduction="sum"),
         }
 

@@ -18,7 +18,7 @@ from model.vlm import VLM
 from rsvlm_cli.runtime.features import MARK_GAIN
 from train.config import Stage
 from train.data.collate import IGNORE, Packed, Packer, isolation_mask
-from train.heads import TowerHeads
+from train.heads import HeadLosses
 from train.steps import Batch
 
 REPLY = "reply"
@@ -29,22 +29,23 @@ class Learner(nn.Module):
 
     Args:
         model: the network.
-        heads: dense heads of the tower, or None.
+        heads: what the tower's dense heads learn from, or None.
     """
 
-    def __init__(self, model: VLM, heads: TowerHeads | None) -> None:
+    def __init__(self, model: VLM, heads: HeadLosses | None) -> None:
         super().__init__()
         self.model, self.heads = model, heads
 
     def forward(self, batch: Batch, stage: Stage, packer: Packer) -> dict[str, Tensor]:
         """Return the sum of each loss over a piece of a batch, by name; a reply's name tells its granularity."""
         tokens = self.model.vision(batch.pixels.contiguous(memory_format=torch.channels_last))
-        sums = self.heads(tokens, batch.targets) if self.heads is not None and stage.heads_weight else {}
+        seen = self.model.heads(tokens) if self.model.heads is not None else None
+        sums: dict[str, Tensor] = {}
+        if self.heads is not None and seen is not None and stage.heads_weight:
+            sums = self.heads(seen, batch.targets)
         if stage.kind == "tower":
             return sums
-        features = self.model.projector(tokens) * stage.image_scale
-        newline = self.model.image_newline.to(features.dtype).expand(len(features), 1, -1)
-        features = torch.cat([features, newline], 1)
+        features = self.model.project(tokens, seen, stage.image_scale)
         for packed in batch.packed:
             loss, _ = reply_losses(self.model, features, packed, packer, dense=stage.dense)
             sums[f"{REPLY} {packed.granularity.name.lower()}"] = loss
@@ -53,7 +54,7 @@ class Learner(nn.Module):
 
 def counts_of(batch: Batch) -> dict[str, float]:
     """Return what each sum of `Learner.forward` is divided by: the weights of the replies, the known targets."""
-    counts = {name: float(n) for name, n in TowerHeads.counts(batch.targets).items()}
+    counts = {name: float(n) for name, n in HeadLosses.counts(batch.targets).items()}
     for packed in batch.packed:
         counts[f"{REPLY} {packed.granularity.name.lower()}"] = float(packed.weights[heard(packed)].sum())
     return counts

@@ -15,9 +15,9 @@ from torch import nn
 
 from model.vlm import VLM
 from train.adapters import add_adapter, trained_state
-from train.config import LabelSets, Recipe, Stage
+from train.config import Recipe, Stage
 from train.data.mixture import Corpus
-from train.heads import TowerHeads
+from train.heads import HeadLosses
 from train.learner import Learner, blocks_of_model, checkpoint_blocks, copy_expert, counts_of, total_loss
 from train.monitor import Monitor
 from train.steps import Batch, Share, Steps, load_ahead, to_device
@@ -91,12 +91,13 @@ class Run:
 def build_optimiser(learner: Learner, stage: Stage) -> torch.optim.AdamW:
     """Return AdamW over the parts that a stage trains; norms, biases and embeddings do not decay."""
     model = learner.model
-    towers = [part for part in (model.vision, learner.heads) if part is not None]
+    towers = [part for part in (model.vision, model.heads, learner.heads) if part is not None]
     parts: list[tuple[nn.Module, float]] = [
         (part, stage.lr if stage.kind == "tower" else stage.tower_lr) for part in towers
     ]
     if stage.kind == "instruct":
-        parts += [(model.projector, stage.lr), (model.decoder, stage.lr)]
+        spoken = [part for part in (model.projector, model.evidence, model.decoder) if part is not None]
+        parts += [(part, stage.lr) for part in spoken]
     groups: list[dict[str, Any]] = []
     for part, lr in parts:
         trained = [p for p in part.parameters() if p.requires_grad]
@@ -143,7 +144,7 @@ def train(
     model = start or VLM(recipe.model)
     if world.size == 1:  # shards want their weights in order
         model.vision.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    heads = TowerHeads(recipe.vision.hidden_size, recipe.labels) if recipe.labels != LabelSets() else None
+    heads = HeadLosses(recipe.vision.hidden_size) if recipe.labels else None
     if recipe.adapter is not None:
         add_adapter(model, recipe.adapter, seed=recipe.seed)
     run = Run(recipe, Learner(model, heads), None, 0, 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from model.config import ModelConfig
 from rsvlm_cli.errors import InputError
 from rsvlm_cli.tasks.dialect import Dialect
-from train.config import DIALECTS, Adapter, Family, LabelSets, Recipe, Stage
+from train.config import DIALECTS, Adapter, Family, Recipe, Stage
 from train.data.check import prepared_folders
 from train.data.shares import Mix
 
@@ -43,7 +43,7 @@ def make_recipe(start: Path, data: Path, stage: Stage, adapter: Adapter | None, 
         seed=seed,
         vision=config.vision,
         decoder=config.decoder,
-        labels=LabelSets(),
+        labels=config.labels,
         mix=Mix(times=dict.fromkeys(names, 1.0), temperature=TEMPERATURE),
         turn_weights={},
         stages=(stage,),

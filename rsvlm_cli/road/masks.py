@@ -37,8 +37,17 @@ class ReadMasks:
         """Ask one window."""
         found = [read_mask(view, TASKS[self.task], label) for label in self.labels]
         p_set = np.stack([mask.p_set for mask in found])
-        levels = to_levels(p_set, view.valid_cells(view.scene.mask_grid)).astype("<u2")
+        levels = to_levels(p_set, valid_cells(view, view.scene.mask_grid)).astype("<u2")
         return [base64.b64encode(zlib.compress(levels.tobytes(), 6)).decode(), found[0].score_method]
+
+
+def valid_cells(view: View, grid: int) -> np.ndarray:
+    """Return ``(grid, grid)`` bool: where every date holds data, seen at the cells' centres."""
+    valid = np.ones((grid, grid), bool)
+    for chip in view.chips:
+        rows, columns = (((np.arange(grid) + 0.5) / grid * side).astype(int) for side in chip.valid.shape)
+        valid &= chip.valid[np.ix_(rows, columns)]
+    return valid
 
 
 def sweep_mask(sweep: Sweep, lattice: Lattice, labels: tuple[str, ...]) -> Mask:

@@ -1,4 +1,7 @@
-"""What one window says of a mask or of boxes, as text or cell by cell, as the model's family speaks."""
+"""What one window says of a mask or of boxes, as text or cell by cell, as the model's family speaks.
+
+Boxes of a class that the tower's head knows are the head's.
+"""
 
 from functools import partial
 from types import ModuleType
@@ -6,9 +9,11 @@ from types import ModuleType
 import numpy as np
 
 from rsvlm_cli.results import Exchange
+from rsvlm_cli.road.heads import knows, see_centres, see_sides
 from rsvlm_cli.runtime.features import Spot
 from rsvlm_cli.scene import View
 from rsvlm_cli.tasks import ground as ground_task
+from rsvlm_cli.tasks import heads as heads_task
 from rsvlm_cli.tasks import segment as segment_task
 from rsvlm_cli.tasks.cells import REACHES, SIDE_MARKS, blocks_of, format_blocks, spot_of
 from rsvlm_cli.tasks.exchange import FoundBox, FoundMask, Request
@@ -25,6 +30,9 @@ def read_mask(view: View, task: ModuleType, label: str) -> FoundMask:
 
 def read_boxes(view: View, phrase: str, p_core: np.ndarray | None = None) -> list[FoundBox]:
     """Ask a window for the boxes of a phrase; ``p_core`` is what `read_core` has just said of it, if it was asked."""
+    if knows(view, "objects", phrase):
+        p_centre = see_centres(view, phrase) if p_core is None else p_core
+        return heads_task.read_boxes(phrase, p_centre, see_sides(view), view.scene.min_score)
     request = ground_task.request(view.scene.dialect, phrase)
     if request.choices:
         reach_at = partial(_read_reach, view, request, phrase)
@@ -37,8 +45,10 @@ def read_core(view: View, phrase: str) -> np.ndarray:
     """Ask a window where things of a phrase are; of a family that reads boxes.
 
     Returns:
-        ``(G, G)`` float32, the probability that each cell is of a thing's core.
+        ``(G, G)`` float32, the probability that each cell is of a thing's core, or its centre where a head is asked.
     """
+    if knows(view, "objects", phrase):
+        return see_centres(view, phrase)
     return _read_cells(view, ground_task.request(view.scene.dialect, phrase), phrase)
 
 

@@ -19,7 +19,7 @@ import rsvlm_cli
 from rsvlm_cli.errors import BundleCorrupt, BundleNotFound, BundleTooNew
 from rsvlm_cli.runtime.int4 import BlockScheme
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "rsvlm.json"
 VISION, DECODER, TOKENIZER = "vision.onnx", "decoder.onnx", "tokenizer.json"
 HASHED_ON_LOAD_BYTES = 1 << 20
@@ -147,6 +147,7 @@ class Manifest:
     ops: Mapping[str, int] = field(default_factory=dict)
     native: NativeSpec | None = None
     classes: Mapping[str, Any] | None = None
+    heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     quality: Mapping[str, Any] | None = None
     expert_names: tuple[str, ...] | None = None
     experts_kept: tuple[int, ...] | None = None
@@ -185,14 +186,14 @@ class Manifest:
             embedding["scheme"] = _build(BlockScheme, scheme)
         if not data["stop_tokens"]:
             raise ValueError("stop_tokens is empty")
+        native = data.get("native")
         str(data["dialect"]["image_token"])
         values = dict(data) | {
             "decoder": decoder,
             "embedding": _build(EmbeddingSpec, embedding),
             "image": _build(ImageSpec, data["image"]),
-            "native": NativeSpec(**{key: dict(data["native"][key]) for key in ("graphs", "ops")})
-            if data.get("native")
-            else None,
+            "native": native and NativeSpec(**{key: dict(native[key]) for key in ("graphs", "ops")}),
+            "heads": {kind: tuple(words) for kind, words in data.get("heads", {}).items()},
             "files": {_plain_name(name): _build(FileEntry, entry) for name, entry in data["files"].items()},
         }
         return _build(cls, values)
@@ -223,16 +224,15 @@ def read_bundle(path: Path) -> Bundle:
     """
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
-        raise BundleNotFound(
-            f"{path}: no {MANIFEST} in it, so no model bundle (rsvlm models list shows those there are)"
-        )
+        raise BundleNotFound(f"{path}: no {MANIFEST} in it, so no model bundle (rsvlm models list shows which are)")
     text = manifest_path.read_bytes()
     try:
         data = json.loads(text)
         if int(data["format"]) > FORMAT:
-            raise BundleTooNew(
-                f"{manifest_path}: bundle format {data['format']}, this rsvlm reads up to {FORMAT} (update it)"
-            )
+            reads = f"this rsvlm reads up to {FORMAT} (update it)"
+            raise BundleTooNew(f"{manifest_path}: bundle format {data['format']}, {reads}")
+        if int(data["format"]) < 2 and data["dialect"].get("mask_style") == "cells":
+            raise ValueError(f"in format {data['format']} cells were read in another way, wanted format {FORMAT}")
         manifest = Manifest.from_json(data)
     except KeyError as error:
         raise BundleCorrupt(f"{manifest_path}: key {error} is missing (import or install the model again)") from error

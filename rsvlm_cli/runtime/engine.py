@@ -19,7 +19,7 @@ from rsvlm_cli.runtime.constrain import ByteTrie, Constraint, Grammar
 from rsvlm_cli.runtime.decoder import Decoder
 from rsvlm_cli.runtime.embedding import TokenEmbedding
 from rsvlm_cli.runtime.experts import find_expert
-from rsvlm_cli.runtime.features import MARK_GAIN, MARK_TOKENS, ImageFeatures, Key, Spot
+from rsvlm_cli.runtime.features import HEADS, MARK_TOKENS, ImageFeatures, Key, Spot, spot_vector
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.runtime.reply import Generation, ReplyBuilder
 from rsvlm_cli.runtime.sampling import Sampler, Sampling, log_softmax
@@ -76,11 +76,15 @@ class Engine:
         """
         tokens, hidden = self.manifest.image.tokens, self.manifest.decoder.hidden
         vectors = np.empty((len(images), tokens, hidden), np.float32)
+        names = HEADS if self.manifest.heads else ()
+        seen: dict[str, list[np.ndarray]] = {name: [] for name in names}
         # One at a time: a batch gains 5 % and holds every picture's activations at once.
         for row, pixels in zip(vectors, images, strict=True):
             feeds = {"pixel_values": prepare(pixels, self.manifest.image)[None]}
-            row[:] = self._vision.run(["image_features"], feeds)[0][0]
-        return ImageFeatures.of(vectors)
+            (row[:],), *told = self._vision.run(["image_features", *names], feeds)
+            for name, (values,) in zip(names, told, strict=True):
+                seen[name].append(values)
+        return ImageFeatures.of(vectors, {name: np.stack(values) for name, values in seen.items()})
 
     def generate(
         self,
@@ -320,5 +324,4 @@ class Engine:
         """Return the vector ``(hidden,)`` of a spot: a visual token, of two pictures the difference, and its marks."""
         seen = features.rows(np.array([part for part in key if part < 0], np.int64))
         marks = self._embedding.rows(np.array([part for part in key if part >= 0], np.int64))
-        vector: np.ndarray = (seen[-1] if len(seen) == 1 else seen[-1] - seen[0]) + MARK_GAIN * marks.sum(axis=0)
-        return vector
+        return spot_vector(seen[-1] if len(seen) == 1 else seen[-1] - seen[0], marks.sum(axis=0))

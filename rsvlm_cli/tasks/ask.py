@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from rsvlm_cli.results import Answer
-from rsvlm_cli.tasks.dialect import Dialect, PromptKind
+from rsvlm_cli.tasks.cells import REACHES
+from rsvlm_cli.tasks.dialect import BoxStyle, Dialect, PromptKind
 from rsvlm_cli.tasks.exchange import TEXT_TOKENS, Reply, Request, build_request, normalise, read_text
 from rsvlm_cli.tasks.grammar import Count
 
@@ -33,7 +34,11 @@ def is_count(question: str) -> bool:
 
 def request(dialect: Dialect, question: str, *, n_images: int = 1) -> Request:
     """Build the request; the question's form decides what may be answered."""
-    return form_of(question, build_request(dialect, PromptKind.ASK, n_images=n_images, question=question))
+    asked = build_request(dialect, PromptKind.ASK, n_images=n_images, question=question)
+    if is_count(question) and dialect.box_style is BoxStyle.REACH:
+        # The family has one token for each number, so all of them are weighed at once.
+        return replace(asked, choices=REACHES)
+    return form_of(question, asked)
 
 
 def form_of(question: str, asked: Request) -> Request:
@@ -52,30 +57,17 @@ def read_yes_no(question: str, logprobs: Sequence[float]) -> Answer:
     return Answer(text=YES_NO[best], question=question, score=float(shares[best]), score_method="p(answer | yes or no)")
 
 
-def _number_shares(reply: Reply) -> tuple[list[int], np.ndarray] | None:
-    """Return the numbers that could be said, rising, and their probabilities, where each number is one token."""
-    choices = reply.steps[0].choices if len(reply.steps) == 1 else None
-    if choices is None or all(len(text) < 2 for text, _ in choices):
-        return None
-    shares = sorted((int(text), p) for text, p in choices if text.isdigit())
-    p = np.array([p for _, p in shares])
-    return [number for number, _ in shares], p / p.sum()
+def read_number(question: str, shares: np.ndarray) -> Answer:
+    """Read how probable each number of `REACHES` is; the answer is the median, which errs least."""
+    median = int(np.searchsorted(shares.cumsum(), 0.5))
+    score, method = float(shares[median]), "p(number), at its median"
+    return Answer(text=REACHES[median], question=question, score=score, score_method=method)
 
 
 def read(question: str, reply: Reply) -> Answer:
-    """Read a decoded answer: a number, or free text.
-
-    Where the family has one token for each number, the answer is the median of their distribution, which errs least.
-    """
+    """Read a decoded answer: a number, or free text."""
     answer = read_text(reply, question)
     if not is_count(question):
         return answer
-    shares = _number_shares(reply)
-    if shares is not None:
-        numbers, p = shares
-        median = int(np.searchsorted(p.cumsum(), 0.5))
-        return replace(
-            answer, text=str(numbers[median]), score=float(p[median]), score_method="p(number), at its median"
-        )
     p_digits = math.exp(sum(step.logprob for step in reply.steps))
     return replace(answer, score=p_digits, score_method="p(digits | any number)")

@@ -34,6 +34,9 @@ EVEN_ODDS = 0.03
 """Odds of the most probable cell of a window that does not hold the thing, on average. Where nothing is, likelihood
 ratios average one, whatever they are of; so a window's odds are divided by this."""
 
+EVEN_ODDS_OF_HEAD = 0.16
+"""The same where the tower's head says what a cell is (docs/adr/0018)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -83,14 +86,15 @@ def certainty(found: Answer) -> float:
     return found.score or 0.0
 
 
-def odds_by_cells(p_core: np.ndarray) -> float:
+def odds_by_cells(p_core: np.ndarray, even_odds: float = EVEN_ODDS) -> float:
     """Return the odds that a thing is in a window, at even prior odds, from what its cells say.
 
     Args:
         p_core: ``(G, G)`` in [0, 1], the probability that each cell is of the thing's core.
+        even_odds: of the most probable cell where the thing is not, on average.
     """
     p = min(float(p_core.max()), 1 - 1 / MAX_ODDS)
-    return min(max(p / (1 - p) / EVEN_ODDS, 1 / MAX_ODDS), MAX_ODDS)
+    return min(max(p / (1 - p) / even_odds, 1 / MAX_ODDS), MAX_ODDS)
 
 
 def odds_of(window: Evidence) -> float:

@@ -42,6 +42,8 @@ def look_once(view: View, question: str, asked: Request | None = None) -> Answer
     asked = asked or ask_task.request(view.scene.dialect, question, n_images=len(view.chips))
     if asked.candidates:
         return ask_task.read_yes_no(question, view.score(asked))
+    if asked.choices:
+        return ask_task.read_number(question, view.weigh(asked))
     return ask_task.read(question, view.generate(asked))
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from rsvlm_cli.geo.quarters import area_of, cut_quarters, grow, longest_side
 from rsvlm_cli.results import Answer, Box, BoxPx, Hop
+from rsvlm_cli.road.heads import knows
 from rsvlm_cli.road.reading import read_boxes, read_core
 from rsvlm_cli.scene import View
 from rsvlm_cli.tasks.dialect import BoxStyle
-from rsvlm_cli.tasks.evidence import MARGIN_FRAC, STATISTICS, Evidence, odds_by_cells
+from rsvlm_cli.tasks.evidence import EVEN_ODDS, EVEN_ODDS_OF_HEAD, MARGIN_FRAC, STATISTICS, Evidence, odds_by_cells
 from rsvlm_cli.tasks.merge import SeenBox
 from rsvlm_cli.tasks.zoom import Aim, named_labels, plain_label
 from rsvlm_cli.zoom.look import Answered, Budget, Looker, Said, look_once
@@ -90,7 +91,7 @@ class Search:
         if self.label is None:
             return Said(look_once(view, self.question))
         p_core, label = read_core(view, self.label), self.label
-        odds = odds_by_cells(p_core)
+        odds = odds_by_cells(p_core, EVEN_ODDS_OF_HEAD if knows(view, "objects", label) else EVEN_ODDS)
         if self.aim is Aim.COUNT:
             boxes = [Box(label=label, box_px=view.box_px(found.box_frac), score=found.score)
                      for found in read_boxes(view, label, p_core)]  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.checkpoint import save_checkpoint
-from model.config import DecoderConfig, ModelConfig, VisionConfig
+from model.config import DecoderConfig, LabelSets, ModelConfig, VisionConfig
 from model.vlm import VLM
 from rsvlm_cli.tasks.dialect import NANO
 from tests.bundle_factory import make_tokenizer
@@ -35,6 +35,7 @@ CONFIG = ModelConfig(
         experts=3,
         tie_embeddings=True,
     ),
+    labels=LabelSets(scenes=("farmland", "port"), objects=("ship",), masks=("water", "road", "forest")),
 )
 CARD = {
     "name": "tiny",

@@ -104,7 +104,9 @@ def test_inputs_and_outputs_are_those_of_the_contract(graphs):
     cache = ["B", 2, "S", 16]
     layers = [f"{i}.{kv}" for i in range(3) for kv in ("key", "value")]
     assert shapes(vision.input) == {"pixel_values": ["N", 3, 32, 32]}
-    assert shapes(vision.output) == {"image_features": ["N", 17, 96]}
+    # Two scenes and one object (`tests.export.conftest`), in four cells a token.
+    heads = {"scene": ["N", 1, 2], "centres": ["N", 16, 4], "boxes": ["N", 16, 16]}
+    assert shapes(vision.output) == {"image_features": ["N", 17, 96], **heads}
     assert shapes(decoder.input) == {
         "inputs_embeds": ["B", "T", 96],
         "expert": ["B"],

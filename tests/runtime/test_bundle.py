@@ -60,8 +60,18 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused_with_both_numbers(bundle_copy: Bundle) -> None:
-    with pytest.raises(BundleTooNew, match="format 2, this rsvlm reads up to 1"):
-        read_bundle(edit(bundle_copy, lambda data: data.update(format=2)))
+    with pytest.raises(BundleTooNew, match="format 3, this rsvlm reads up to 2"):
+        read_bundle(edit(bundle_copy, lambda data: data.update(format=3)))
+
+
+def test_a_model_read_at_its_cells_is_refused_in_the_format_that_fed_them_in_another_way(bundle_copy: Bundle) -> None:
+    def age(data: dict, style: str) -> None:
+        data.update(format=1)
+        data["dialect"]["mask_style"] = style
+
+    assert read_bundle(edit(bundle_copy, lambda data: age(data, "runs"))).manifest.format == 1
+    with pytest.raises(BundleCorrupt, match="in format 1 cells were read in another way, wanted format 2"):
+        read_bundle(edit(bundle_copy, lambda data: age(data, "cells")))
 
 
 def test_a_missing_file_is_named(bundle_copy: Bundle) -> None:

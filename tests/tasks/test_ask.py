@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsvlm_cli.tasks import ask
-from rsvlm_cli.tasks.dialect import NANO
+from rsvlm_cli.tasks.cells import REACHES
+from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM
 from rsvlm_cli.tasks.grammar import Count, matches
 from tests.fake_engine import FakeReply, FakeStep, spell
 from train.data.phrases import count_question
@@ -48,7 +49,8 @@ def test_a_question_wants_a_count_by_its_words(question, count):
 def test_every_wording_of_a_count_that_is_taught_is_answered_by_a_number():
     for seed in range(20):
         question = count_question("ship", np.random.default_rng(seed))
-        assert ask.request(NANO, question).grammar == Count(), question
+        assert ask.request(RSUNIVLM, question).grammar == Count(), question
+        assert ask.request(NANO, question).choices == REACHES, question
 
 
 def test_yes_no_is_scored_over_the_two_answers_and_the_shares_sum_to_one():
@@ -59,7 +61,7 @@ def test_yes_no_is_scored_over_the_two_answers_and_the_shares_sum_to_one():
 
 
 def test_a_count_is_constrained_to_whole_numbers_and_scored_by_the_product_of_its_tokens():
-    request = ask.request(NANO, "How many planes are there?")
+    request = ask.request(RSUNIVLM, "How many planes are there?")
     assert matches(request.grammar, "12")
     assert not matches(request.grammar, "twelve")
     reply = FakeReply((FakeStep("1", 0.5), FakeStep("2", 0.4), FakeStep("", 0.5)))
@@ -90,8 +92,8 @@ def test_empty_reply_has_no_score():
 
 
 def test_a_count_is_the_median_where_every_number_is_one_token():
-    choices = (("3", 0.3), ("10", 0.25), ("11", 0.25), ("4", 0.2))
-    answer = ask.read("How many planes are there?", FakeReply((FakeStep("3", 0.3, choices),)))
-    assert (answer.text, answer.score) == ("4", pytest.approx(0.2))
-    digits = (("3", 0.3), ("1", 0.7))
-    assert ask.read("How many planes are there?", FakeReply((FakeStep("3", 0.3, digits),))).text == "3"
+    assert ask.request(NANO, "How many planes are there?").choices == REACHES
+    shares = np.zeros(101)
+    shares[[3, 4, 10, 11]] = 0.3, 0.22, 0.24, 0.24
+    answer = ask.read_number("How many planes are there?", shares)
+    assert (answer.text, answer.score) == ("4", pytest.approx(0.22))

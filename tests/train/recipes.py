@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from model.config import DecoderConfig, VisionConfig
+from model.config import DecoderConfig, LabelSets, VisionConfig
 from rsvlm_cli.tasks.dialect import NANO
 from tests.train.tiny_sets import make_tiny_set
-from train.config import LabelSets, Recipe, Stage
+from train.config import Recipe, Stage
 from train.data.corpus_text import corpus_texts
 from train.data.mixture import Corpus
 from train.data.shares import Mix

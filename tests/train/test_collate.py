@@ -11,17 +11,17 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_sets import SIDE, make_tiny_set
 
-from model.config import DecoderConfig, ModelConfig, VisionConfig
+from model.config import DecoderConfig, LabelSets, ModelConfig, VisionConfig
+from model.heads import DenseHeads
 from model.vlm import VLM
 from rsvlm_cli.runtime.bundle import ImageSpec
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.tasks.dialect import NANO, Granularity, PromptKind
-from train.config import LabelSets
 from train.data.collate import IGNORE, Packer, dense_targets, stack_pixels
 from train.data.conversations import Turn
 from train.data.mixture import Corpus
 from train.data.views import ViewLaw
-from train.heads import TowerHeads, to_cells
+from train.heads import HeadLosses, to_cells
 from train.learner import reply_losses
 from train.tokenizer import STOP, TextCodec, train_tokenizer
 
@@ -140,7 +140,7 @@ def test_dense_targets_put_centres_and_coverage_where_the_boxes_are(tmp_path: Pa
     assert 2**log_h == pytest.approx(y2 - y1, rel=1e-4)
     assert targets.change[0].sum() > 0
     assert targets.coverage[2].isnan().all()
-    assert TowerHeads.counts(targets) == {
+    assert HeadLosses.counts(targets) == {
         "scene": 2,
         "coverage": 2 * 16 * 16,
         "centres": 3,
@@ -155,11 +155,11 @@ def test_the_heads_of_a_batch_say_the_sum_of_what_they_say_of_its_views(tmp_path
     law = ViewLaw(size_px=48, augment=False)
     views = [corpus.view("tiny", record, law, np.random.default_rng(0)) for record in corpus.records["tiny"]]
     torch.manual_seed(0)
-    heads, tokens = TowerHeads(32, LABELS), torch.randn(5, 64, 32)
+    read, losses, tokens = DenseHeads(32, LABELS), HeadLosses(32), torch.randn(5, 64, 32)
     with torch.no_grad():
-        together = heads(tokens, dense_targets(views, LABELS, 16))
-        first = heads(tokens[:2], dense_targets(views[:2], LABELS, 16))
-        rest = heads(tokens[2:], dense_targets(views[2:], LABELS, 16))
+        together = losses(read(tokens), dense_targets(views, LABELS, 16))
+        first = losses(read(tokens[:2]), dense_targets(views[:2], LABELS, 16))
+        rest = losses(read(tokens[2:]), dense_targets(views[2:], LABELS, 16))
     for name, loss in together.items():
         assert float(loss) == pytest.approx(float(first[name] + rest[name]), rel=1e-4), name
     assert float(first["change"]) == 0

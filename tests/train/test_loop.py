@@ -11,10 +11,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_sets import make_tiny_set
 
-from model.config import DecoderConfig, VisionConfig
+from model.config import DecoderConfig, LabelSets, VisionConfig
 from rsvlm_cli.errors import InputError
 from rsvlm_cli.tasks.dialect import NANO
-from train.config import LabelSets, Recipe, Stage
+from train.config import Recipe, Stage
 from train.data.corpus_text import corpus_texts
 from train.data.mixture import Corpus
 from train.data.shares import Mix

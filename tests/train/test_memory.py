@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.config import DecoderConfig, VisionConfig
+from model.config import DecoderConfig, LabelSets, VisionConfig
 from model.vlm import VLM
 from tests.train.recipes import TINY, tiny_codec, tiny_corpus
-from train.config import Adapter, LabelSets, Recipe, find_recipe
+from train.config import Adapter, Recipe, find_recipe
 from train.learner import Learner, blocks_of_model, checkpoint_blocks
 from train.loop import Run, build_optimiser, take_step
 from train.memory import estimate, saved_bytes, trained_weights

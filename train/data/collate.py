@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.config import LabelSets
 from model.vlm import IMAGE_SLOT
 from rsvlm_cli.runtime.features import MARK_TOKENS
 from rsvlm_cli.runtime.preprocess import normalise
 from rsvlm_cli.tasks.cells import BLOCKS, REACHES, SIDE_MARKS, blocks_of, spot_of
 from rsvlm_cli.tasks.dialect import BoxStyle, Dialect, Granularity, MaskStyle
-from train.config import LabelSets
 from train.data.conversations import Turn
 from train.data.views import View
 from train.tokenizer import TextCodec

@@ -83,10 +83,9 @@ class Bench:
         """Return an image's path."""
         return str(self.folders[record.source] / record.images[which])
 
-    @property
-    def least_score(self) -> float:
-        """The least score of a box that commands take by themselves."""
-        return Settings().least_score(self.bundle.manifest.quality or {})
+    def least_score(self, task: str) -> float:
+        """Return the least score of a box that a command takes by itself."""
+        return Settings().least_score(self.bundle.manifest.quality or {}, task)
 
     def as_command(self, task: str, **values: Any) -> Settings:
         """Return the settings with a command's own tile, and some replaced."""

@@ -100,7 +100,7 @@ class Detected:
 
 def detect(bench: Bench, row: Row) -> RowScores:
     """F1, precision and recall at the command's own threshold, mAP, mAP_nc; and the grounding of lone objects."""
-    used = bench.least_score
+    used = bench.least_score("detect")
     sets = [detect_in(bench, name, row.labels) for name in row.sets]
     blinds = [blind_of(found) for found in sets]
     grid = thresholds_with(used)
@@ -151,10 +151,10 @@ def _each(found: Detected) -> Iterator[tuple[Record, Found]]:
             yield record, one
 
 
-def detect_in(bench: Bench, name: str, labels: tuple[str, ...]) -> Detected:
-    """Ask for every class in which a record is complete, or those of them that the row names."""
+def detect_in(bench: Bench, name: str, labels: tuple[str, ...], task: str = "detect") -> Detected:
+    """Ask in a command's own windows for every class in which a record is complete, or those that a row names."""
     records, classes = bench.sample([record for record in bench.records[name] if record.complete]), []
-    settings = bench.as_command("detect", min_score=0.0)
+    settings = bench.as_command(task, min_score=0.0)
     for record in bench.walk(records):
         known = [label for label in record.complete if not labels or label in labels]
         report = bench.request(partial(pipeline.detect, "detect", bench.path(record), known, settings))

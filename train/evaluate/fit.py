@@ -40,11 +40,11 @@ class Thresholds:
     """What was found.
 
     Attributes:
-        boxes: least score of a box, or None where no set has any.
+        boxes: least score of a box, by task; empty where no set has any.
         labels: of each mask label, by task.
     """
 
-    boxes: float | None
+    boxes: dict[str, float]
     labels: dict[str, dict[str, float]]
 
 
@@ -72,7 +72,7 @@ def fit_thresholds(
         BundleError: if the bundle cannot.
     """
     rows = [row for row in suite.rows if row.kind in (Kind.DETECT, Kind.SEGMENT, Kind.CHANGE)]
-    boxes: list[float] = []
+    boxes: dict[str, list[float]] = defaultdict(list)
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with TemporaryDirectory(prefix="rsvlm-fit-") as workspace:
         names = tuple(dict.fromkeys(name for row in rows for name in row.sets))
@@ -83,14 +83,16 @@ def fit_thresholds(
         )
         for row in rows:
             if row.kind is Kind.DETECT:
-                boxes += [_fit_boxes(detect_in(bench, name, row.labels)) for name in row.sets if name in records]
+                for task in ("detect", "ground"):
+                    every = [detect_in(bench, name, row.labels, task) for name in row.sets if name in records]
+                    boxes[task] += map(_fit_boxes, every)
                 continue
             task = "segment" if row.kind is Kind.SEGMENT else "detect-change"
             for name in row.sets:
                 for label, threshold in _fit_set(bench, replace(row, sets=(name,)), task):
                     found[task][label].append(threshold)
     return Thresholds(
-        boxes=round(float(np.mean(boxes)), 3) if boxes else None,
+        boxes={task: round(float(np.mean(values)), 3) for task, values in boxes.items() if values},
         labels={
             task: {label: round(float(np.exp(np.mean(np.log(values)))), 3) for label, values in by_label.items()}
             for task, by_label in found.items()
@@ -101,8 +103,7 @@ def fit_thresholds(
 def stamp_thresholds(bundle: Bundle, thresholds: Thresholds) -> Bundle:
     """Write thresholds into a bundle's manifest and return the bundle as it is now."""
     open_engine.cache_clear()  # An engine that is open has the manifest as it was.
-    best = {} if thresholds.boxes is None else {"detect": thresholds.boxes}
-    told = {"best_thresholds": best, "label_thresholds": thresholds.labels}
+    told = {"best_thresholds": thresholds.boxes, "label_thresholds": thresholds.labels}
     quality = dict(bundle.manifest.quality or {}) | told
     return write_manifest(bundle.path, replace(bundle.manifest, quality=quality))
 

@@ -56,7 +56,7 @@ def locate(bench: Bench, targets: dict[str, list[Target]]) -> tuple[Score, ...]:
     """Score the best box of each phrase: how many overlap their target by half, and by how much on average."""
     overlaps: list[Sample] = []
     hits: list[Sample] = []
-    settings = bench.as_command("ground", min_score=bench.least_score)
+    settings = bench.as_command("ground", min_score=bench.least_score("ground"))
     for name, wanted in ((name, wanted) for name, wanted in targets.items() if wanted):
         ious, blind = np.zeros(len(wanted)), np.zeros(len(wanted))
         for k, target in enumerate(bench.walk(wanted)):
