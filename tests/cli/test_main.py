@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from rsvlm_cli.errors import BundleCorrupt, InputError, ReplyMalformed, RsvlmError
+from rsvlm_cli.runtime.bundle import FORMAT
 from tests.factories import draw_scene, write_geotiff
 
 
@@ -31,13 +32,15 @@ def test_help_is_light(offline_env):
     assert "detect-change" in done.stdout
 
 
-def test_help_takes_less_than_three_tenths_of_a_second(offline_env):
-    seconds = []
+def test_help_takes_a_few_times_what_the_libraries_that_draw_it_take(offline_env):
+    programs = (["-c", "import typer, rich.console, rich.panel, rich.table"], ["-m", "rsvlm_cli", "--help"])
+    seconds = [[], []]
     for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "rsvlm_cli", "--help"], env=offline_env, capture_output=True, check=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.3
+        for program, took in zip(programs, seconds, strict=True):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *program], env=offline_env, capture_output=True, check=True)
+            took.append(time.perf_counter() - start)
+    assert min(seconds[1]) < 5 * min(seconds[0])
 
 
 def test_every_command_has_help_with_examples(run):
@@ -93,7 +96,7 @@ def test_each_fault_is_one_line_and_its_code(run, scenes, bundle_path, arguments
     write_png(scenes / "plain.png")
     write_geotiff(scenes / "far.tif", draw_scene((64, 64)), crs="EPSG:32735")
     manifest = (bundle_path / "rsvlm.json").read_text()
-    for name, text in (("emptied", manifest), ("newer", manifest.replace('"format": 1', '"format": 99'))):
+    for name, text in (("emptied", manifest), ("newer", manifest.replace(f'"format": {FORMAT}', '"format": 99'))):
         (scenes / name).mkdir()
         (scenes / name / "rsvlm.json").write_text(text)
     done = run(*arguments)
