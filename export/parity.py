@@ -166,7 +166,8 @@ def graph_runtime(checkpoint: Checkpoint, profile: Profile, max_context: int) ->
         decoder = Decoder(session, manifest.decoder, max_context, "cpu")
 
         def answer(case: Case, expert: int) -> Reply:
-            features = iter(vision.run(None, {"pixel_values": case.pixels})[0] if len(case.pixels) else ())
+            feeds = {"pixel_values": case.pixels}
+            features = iter(vision.run(["image_features"], feeds)[0] if len(case.pixels) else ())
             parts = [next(features) if i == IMAGE_SLOT else embedding.rows(np.array([i])) for i in case.ids]
             vectors, keys = np.concatenate(parts), count()
             decoder.roll_back(0)
