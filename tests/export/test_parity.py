@@ -27,7 +27,8 @@ def test_the_released_layout_answers_as_the_authors_class_does(released_rows, ru
     rows = [row for row in released_rows if row.runtime == runtime]
     assert {(row.case, row.expert) for row in rows} == {(str(case), e) for case in range(4) for e in range(3)}
     for row in rows:
-        assert row.absolute < 1e-4
+        # Usually 7e-6; the wide weights (below) amplify the order of sums, which a library may choose: 3e-4 was seen.
+        assert row.relative < parity.TOLERANCE
         assert (row.n_agree, row.n_tokens) == (16, 16)
 
 
