@@ -175,7 +175,6 @@ class Scene:
             self.engine = open_engine(settings.model, settings.device, settings.threads)
         self.bundle: Bundle = self.engine.bundle
         self.quality = self.bundle.manifest.quality or {}
-        self.min_score = settings.least_score(self.quality)
         self.tta = settings.tta or self.bundle.manifest.image.tta
         self.dialect = Dialect.from_json(dict(self.bundle.manifest.dialect))
         self.tally = Tally()

@@ -24,8 +24,7 @@ class FindBoxes:
         return [
             [box.label, *view.box_px(box.box_frac), box.score, box.score_method]
             for phrase in self.phrases
-            for box in read_boxes(view, phrase)
-            if box.score >= self.min_score
+            for box in read_boxes(view, phrase, self.min_score)
         ]
 
 

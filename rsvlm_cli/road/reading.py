@@ -28,17 +28,25 @@ def read_mask(view: View, task: ModuleType, label: str) -> FoundMask:
     return segment_task.read(view.scene.dialect, label, view.generate(request))
 
 
-def read_boxes(view: View, phrase: str, p_core: np.ndarray | None = None) -> list[FoundBox]:
-    """Ask a window for the boxes of a phrase; ``p_core`` is what `read_core` has just said of it, if it was asked."""
+def read_boxes(view: View, phrase: str, min_score: float, p_core: np.ndarray | None = None) -> list[FoundBox]:
+    """Ask a window for the boxes of a phrase that score at least so much.
+
+    Args:
+        view: the window.
+        phrase: what is looked for.
+        min_score: in [0, 1]; cells that are less probable are not asked for a box.
+        p_core: what `read_core` has just said of it, if it was asked.
+    """
     if knows(view, "objects", phrase):
         p_centre = see_centres(view, phrase) if p_core is None else p_core
-        return heads_task.read_boxes(phrase, p_centre, see_sides(view), view.scene.min_score)
+        return heads_task.read_boxes(phrase, p_centre, see_sides(view), min_score)
     request = ground_task.request(view.scene.dialect, phrase)
     if request.choices:
         reach_at = partial(_read_reach, view, request, phrase)
         p_core = _read_cells(view, request, phrase) if p_core is None else p_core
-        return ground_task.read_cells(phrase, p_core, reach_at, view.scene.min_score)
-    return ground_task.read(view.scene.dialect, phrase, view.generate(request))
+        return ground_task.read_cells(phrase, p_core, reach_at, min_score)
+    found = ground_task.read(view.scene.dialect, phrase, view.generate(request))
+    return [box for box in found if box.score >= min_score]
 
 
 def read_core(view: View, phrase: str) -> np.ndarray:

@@ -47,6 +47,7 @@ class Search:
     def __init__(self, view: View, question: str, aim: Aim, label: str | None, budget: Budget) -> None:
         self.view, self.question, self.aim, self.label, self.budget = view, question, aim, label, budget
         self.statistic, self.looker = STATISTICS[aim], Looker(view, question, budget)
+        self.min_score = view.scene.settings.least_score(view.scene.quality)
         self.leaf_px, self.known = leaf_side_px(view, question, coarsest=aim is Aim.COUNT and label is None)
         # Boxes that two windows saw of one thing are merged, so surroundings do no harm.
         self.margin_frac = MARGIN_FRAC if label else self.statistic.margin_frac
@@ -94,9 +95,9 @@ class Search:
         odds = odds_by_cells(p_core, EVEN_ODDS_OF_HEAD if knows(view, "objects", label) else EVEN_ODDS)
         if self.aim is Aim.COUNT:
             boxes = [Box(label=label, box_px=view.box_px(found.box_frac), score=found.score)
-                     for found in read_boxes(view, label, p_core)]  # fmt: skip
+                     for found in read_boxes(view, label, self.min_score, p_core)]  # fmt: skip
             seen = tuple(SeenBox.of(box, view.window_px, self.view.window_px) for box in boxes)
-            method = f"boxes of at least {self.looker.scene.min_score:g}"
+            method = f"boxes of at least {self.min_score:g}"
             return Said(Answer(text=str(len(seen)), question=self.question, score_method=method), odds, seen)
         p_yes = odds / (1 + odds)
         text, method = ("yes" if p_yes >= 0.5 else "no"), "odds of the most probable cell"
