@@ -2,6 +2,9 @@
 
 peft holds the matrices, bitsandbytes the 4 bit weights. Merging adds the learnt product to the weights that the run
 started from, in full precision, so that nothing of the 4 bit rounding stays in the result.
+
+The tower's dense heads are small and answer for the words they know (docs/adr/0018), so they are trained whole: or
+nobody's own corrections would reach `detect` and `classify`.
 """
 
 import re
@@ -17,10 +20,13 @@ from train.config import Adapter
 
 NAME = "default"
 BLOCK = 64
+HEADS = "heads."
 
 
 def add_adapter(model: VLM, adapter: Adapter, *, seed: int) -> None:
-    """Freeze a model and put a pair of matrices beside each target; what it computes does not change yet.
+    """Freeze a model but for its heads, and put a pair of matrices beside each target.
+
+    What it computes does not change yet.
 
     Raises:
         UsageError: if a library is missing, or no linear has a target's name.
@@ -42,6 +48,8 @@ def add_adapter(model: VLM, adapter: Adapter, *, seed: int) -> None:
         r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout, target_modules=adapter.targets
     )
     peft.inject_adapter_in_model(config, model, adapter_name=NAME)
+    if model.heads is not None:
+        model.heads.requires_grad_(True)
 
 
 def _is_target(name: str, part: nn.Module, adapter: Adapter) -> bool:
@@ -78,14 +86,16 @@ def _narrow(model: VLM, targets: list[str]) -> None:
 
 
 def trained_state(model: VLM, adapter: Adapter | None) -> dict[str, Any]:
-    """Return what a run has to remember of a model: all of it, or its adapter alone."""
+    """Return what a run has to remember of a model: all of it, or its adapter and its heads."""
     state = model.state_dict()
-    return state if adapter is None else {name: tensor for name, tensor in state.items() if ".lora_" in name}
+    if adapter is None:
+        return state
+    return {name: tensor for name, tensor in state.items() if ".lora_" in name or name.startswith(HEADS)}
 
 
 @torch.no_grad()
 def merge_adapter(learnt: Mapping[str, Tensor], adapter: Adapter, start: VLM) -> None:
-    """Add what an adapter learnt to the weights that it started from, in place.
+    """Add what an adapter learnt to the weights that it started from, and take over the heads, in place.
 
     Args:
         learnt: as `trained_state` gives it, whole and on the CPU.
@@ -93,6 +103,8 @@ def merge_adapter(learnt: Mapping[str, Tensor], adapter: Adapter, start: VLM) ->
         start: the model without adapter, in full precision.
     """
     for key, down in learnt.items():
+        if key.startswith(HEADS):
+            start.get_parameter(key).copy_(down)
         name, found, _ = key.partition(f".lora_A.{NAME}.weight")
         if found:
             up = learnt[f"{name}.lora_B.{NAME}.weight"]

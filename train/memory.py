@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from model.decoder import DecoderBlock, rotary_table
 from model.vision import VisionBlock
 from model.weights import expected_shapes
+from train.adapters import HEADS
 from train.config import Recipe, Stage
 
 TEXT_TOKENS = 512
@@ -97,16 +98,17 @@ def _is_spare_expert(name: str) -> bool:
 
 
 def trained_weights(recipe: Recipe, stage: Stage) -> int:
-    """Return how many weights a stage gives gradients to, heads left out; a dense stage leaves all experts but one."""
+    """Return how many weights a stage gives gradients to; a dense stage leaves all experts but one."""
     shapes = expected_shapes(recipe.model)
+    heads = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(HEADS))
     if recipe.adapter is not None:
         linears = [
             shape
             for name, shape in shapes.items()
             if re.fullmatch(recipe.adapter.targets, name.removesuffix(".weight"))
         ]
-        return sum(recipe.adapter.rank * sum(shape) for shape in linears if len(shape) == 2)
-    parts = ("vision.",) if stage.kind == "tower" else ("",)
+        return heads + sum(recipe.adapter.rank * sum(shape) for shape in linears if len(shape) == 2)
+    parts = ("vision.", HEADS) if stage.kind == "tower" else ("",)
     learnt = {
         name: shape
         for name, shape in shapes.items()

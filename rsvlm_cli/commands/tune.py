@@ -74,9 +74,8 @@ def tune(
         batch=batch,
         pieces=pieces,
         lr=peak,
-        tower_lr=peak / 5,
+        tower_lr=peak / 5 if full else peak,  # beside an adapter of the tower its heads alone are trained
         warmup=max(1, steps // 20),
-        heads_weight=0.0,
     )
     quiet = logging.getLogger("rsvlm_cli").level >= logging.ERROR
     options = Options(minutes=minutes, threads=threads, tensorboard=tensorboard, quiet=quiet)

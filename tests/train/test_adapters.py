@@ -75,8 +75,11 @@ def test_an_adapter_changes_nothing_at_first_and_its_merger_says_what_it_learnt(
     alone = rounded(start) if four_bit else fresh()
     error = float((logits(start) - logits(alone)).norm() / logits(alone).norm())
     assert error < (0.02 if four_bit else 1e-6)  # linears in 4 bits compute in bf16
-    assert all(".lora_" in name for name, p in start.named_parameters() if p.requires_grad)
-    stage = replace(TINY.stages[2], steps=2, lr=0.05, warmup=1, heads_weight=0.0)
+    trained = {name for name, p in start.named_parameters() if p.requires_grad}
+    assert {name for name in trained if ".lora_" not in name} == {
+        f"heads.{name}" for name, _ in start.heads.named_parameters()
+    }
+    stage = replace(TINY.stages[2], steps=2, lr=0.05, warmup=1)
     recipe = replace(RECIPE, stages=(stage,), adapter=adapter)
     run = train(recipe, corpus, codec, tmp_path, start=fresh(), session=Session(quiet=True))
     learnt = trained_state(run.model, adapter)
@@ -88,12 +91,16 @@ def test_an_adapter_changes_nothing_at_first_and_its_merger_says_what_it_learnt(
         torch.testing.assert_close(logits(merged), logits(run.model), atol=1e-5, rtol=1e-4)
     still = "vision.layers.0.attention.q_proj.weight"
     assert torch.equal(merged.get_parameter(still), fresh().get_parameter(still))
+    # Heads answer for the words they know: corrections must reach them.
+    for head in ("heads.centres.weight", "heads.boxes.weight", "heads.scene.weight"):
+        assert torch.equal(merged.get_parameter(head), run.model.get_parameter(head))
+        assert not torch.equal(merged.get_parameter(head), fresh().get_parameter(head))
 
 
 def test_a_run_with_an_adapter_resumes_to_the_identical_weights(
     corpus: Corpus, codec: TextCodec, tmp_path: Path
 ) -> None:
-    stage = replace(TINY.stages[2], steps=3, lr=0.05, heads_weight=0.0)
+    stage = replace(TINY.stages[2], steps=3, lr=0.05)
     recipe = replace(RECIPE, stages=(stage,), adapter=replace(ADAPTER, dropout=0.2))
     states = []
     for name, clocks in (("whole", (None,)), ("pieces", (1.0, 1.0, None))):
