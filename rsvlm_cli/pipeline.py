@@ -98,13 +98,13 @@ def detect(
     """Find every box of each phrase, and where the task is ``count`` say how many; without any, of the bundle's own."""
     with open_scene([path], settings) as scene:
         phrases = tuple(phrases) if task == "ground" else scene.taught("objects", phrases)
-        min_score = settings.least_score(scene.quality, task)
+        least = {label: settings.least_score(scene.quality, task, label) for label in phrases}
         lattice = plan_lattice(scene, "objects", phrases)
         with open_journal(scene, task, phrases) as journal:
-            sweep = Sweep(scene, FindBoxes(phrases, min_score), journal, progress)
+            sweep = Sweep(scene, FindBoxes(least), journal, progress)
             boxes = sweep_boxes(sweep, lattice, across_labels=task != "ground")
         found = Counter(box.label for box in boxes)
-        counts = [Count(label=label, n=found[label], min_score=min_score) for label in phrases]
+        counts = [Count(label=label, n=found[label], min_score=least[label]) for label in phrases]
         return scene.report(task, [*(counts if task == "count" else ()), *boxes])
 
 

@@ -61,11 +61,21 @@ class Settings:
     radiometry: Literal["auto", "match", "none"] = "auto"
     dates: str | None = None
 
-    def least_score(self, quality: Mapping[str, Any], task: str = "detect") -> float:
-        """Return `min_score`, or what ``rsvlm eval --fit`` found for ``ground``, or ``detect`` for the others."""
+    def least_score(self, quality: Mapping[str, Any], task: str = "detect", label: str = "") -> float:
+        """Return `min_score`, or what ``rsvlm eval --fit`` found.
+
+        Args:
+            quality: a bundle's.
+            task: ``ground``, ``count`` or ``detect``; what is not known of a count is as of ``detect``.
+            label: of what is counted.
+        """
+        if self.min_score is not None:
+            return self.min_score
         best: Mapping[str, float] = quality.get("best_thresholds", {})
-        fitted = best.get("ground" if task == "ground" else "detect", LEAST_SCORE)
-        return fitted if self.min_score is None else self.min_score
+        of_label: Mapping[str, float] = quality.get("label_thresholds", {}).get("count", {})
+        if task == "count" and label in of_label:
+            return of_label[label]
+        return best.get("ground" if task == "ground" else "detect", LEAST_SCORE)
 
     def thresholds(self, quality: Mapping[str, Any], task: str, labels: Sequence[str]) -> tuple[float, ...]:
         """Return `threshold`, or what ``rsvlm eval --fit`` found for each label.

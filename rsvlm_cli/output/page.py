@@ -151,8 +151,8 @@ def _tables(report: Report) -> Iterator[Markup]:
     """Give the counts, the boxes, what each mask covers, and its patches."""
     counts = [result for result in report.results if isinstance(result, Count)]
     if counts:
-        rows = [(count.label, str(count.n)) for count in counts]
-        yield _section("Counts", table(("label", "n"), rows), f"boxes that score at least {counts[0].min_score:g}")
+        rows = [(count.label, str(count.n), f"{count.min_score:g}") for count in counts]
+        yield _section("Counts", table(("label", "n", "boxes from"), rows), "boxes that score at least so much")
     boxes = [result for result in report.results if isinstance(result, Box)]
     if boxes:
         methods = dict.fromkeys(box.score_method for box in boxes if box.score_method)

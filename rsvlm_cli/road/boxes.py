@@ -1,6 +1,6 @@
 """Boxes of a scene of any size: found window by window, merged as the windows pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +14,20 @@ from rsvlm_cli.tasks.merge import BoxMerger, SeenBox
 
 @dataclass(frozen=True, slots=True)
 class FindBoxes:
-    """Asks a window for the boxes of each phrase; gives ``[label, x1, y1, x2, y2, score, score_method]`` of each."""
+    """Asks a window for the boxes of each phrase; gives ``[label, x1, y1, x2, y2, score, score_method]`` of each.
 
-    phrases: tuple[str, ...]
-    min_score: float
+    Attributes:
+        least: the phrases, and from which score on a box of each is one, in [0, 1].
+    """
+
+    least: Mapping[str, float]
 
     def __call__(self, view: View) -> list[Any]:
         """Ask one window."""
         return [
             [box.label, *view.box_px(box.box_frac), box.score, box.score_method]
-            for phrase in self.phrases
-            for box in read_boxes(view, phrase, self.min_score)
+            for phrase, min_score in self.least.items()
+            for box in read_boxes(view, phrase, min_score)
         ]
 
 

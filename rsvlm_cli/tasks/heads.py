@@ -8,11 +8,18 @@ Axes: P visual tokens, G = 2 sqrt(P) cells a side, L labels.
 
 import numpy as np
 
+from rsvlm_cli.results import Answer
 from rsvlm_cli.tasks.exchange import FoundBox
 from rsvlm_cli.tasks.grammar import BoxFrac
 
 LEAST_CENTRE = 0.03
 """Cells less probable than this are no object's centre for anybody."""
+
+EVEN = 0.25
+"""Of the most probable cell, where ``rsvlm eval --fit`` found nothing: a thing is there as likely as not."""
+
+SHARPNESS = 2.0
+"""A head taught by focal loss is less sure than right: its log-odds are worth twice what it says (docs/adr/0018)."""
 
 PROMPT = "[HEAD] {label}"
 """Stands for a prompt where a head was asked."""
@@ -23,6 +30,14 @@ def to_cells(values: np.ndarray) -> np.ndarray:
     side = round(len(values) ** 0.5)
     cells = values.reshape(side, side, 2, 2, -1)
     return cells.transpose(4, 0, 2, 1, 3).reshape(-1, 2 * side, 2 * side)
+
+
+def peaks_of(p_centre: np.ndarray) -> np.ndarray:
+    """Return which cells ``(G, G)`` are at least as probable as the eight around them."""
+    padded, size = np.pad(p_centre, 1), len(p_centre)
+    around = [padded[r : r + size, c : c + size] for r in range(3) for c in range(3)]
+    likelier: np.ndarray = p_centre == np.max(around, axis=0)
+    return likelier
 
 
 def read_boxes(label: str, p_centre: np.ndarray, sides: np.ndarray, min_score: float = 0.0) -> list[FoundBox]:
@@ -36,21 +51,42 @@ def read_boxes(label: str, p_centre: np.ndarray, sides: np.ndarray, min_score: f
 
     Source: Objects as Points, arXiv:1904.07850, section 4.1.
     """
-    padded = np.pad(p_centre, 1)
-    size = len(p_centre)
-    around = [padded[r : r + size, c : c + size] for r in range(3) for c in range(3)]
-    peaks = (p_centre == np.max(around, axis=0)) & (p_centre >= max(min_score, LEAST_CENTRE))
-    rows, columns = np.nonzero(peaks)
+    rows, columns = np.nonzero(peaks_of(p_centre) & (p_centre >= max(min_score, LEAST_CENTRE)))
     order = np.argsort(-p_centre[rows, columns], kind="stable")
     return [
         FoundBox(
             label=label,
-            box_frac=_box_at(row, column, size, sides[:, row, column]),
+            box_frac=_box_at(row, column, len(p_centre), sides[:, row, column]),
             score=float(p_centre[row, column]),
             score_method="p(cell is the object's centre), said by the tower's head",
         )
         for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True)
     ]
+
+
+def read_presence(question: str, p_centre: np.ndarray, even: float = EVEN) -> Answer:
+    """Say whether a thing is there, from its most probable cell.
+
+    Args:
+        question: that is answered.
+        p_centre: ``(G, G)``, the probability that a cell is the thing's centre.
+        even: of the most probable cell of a picture that holds the thing as likely as not, in (0, 1).
+    """
+    p = min(float(p_centre.max()), 1 - LEAST_CENTRE**2)
+    odds = (p / (1 - p) * (1 - even) / even) ** SHARPNESS
+    p_yes = odds / (1 + odds)
+    text, score = ("yes", p_yes) if p_yes >= 0.5 else ("no", 1 - p_yes)
+    return Answer(
+        text=text, question=question, score=score, score_method="by the most probable cell of the tower's head"
+    )
+
+
+def read_count(question: str, p_centre: np.ndarray, min_score: float) -> Answer:
+    """Say how many things there are: cells likelier a centre than those around, of at least so much."""
+    n = int((peaks_of(p_centre) & (p_centre >= min_score)).sum())
+    return Answer(
+        text=str(n), question=question, score_method=f"centres of at least {min_score:g}, by the tower's head"
+    )
 
 
 def _box_at(row: int, column: int, grid: int, sides: np.ndarray) -> BoxFrac:

@@ -14,8 +14,8 @@ from rsvlm_cli.tasks.ask import is_yes_no
 from rsvlm_cli.tasks.dialect import ZoomStyle
 from rsvlm_cli.tasks.zoom import Aim, aim_of
 from rsvlm_cli.zoom.chain import Chain
-from rsvlm_cli.zoom.look import Answered, Budget, look_once
-from rsvlm_cli.zoom.search import Search, label_read
+from rsvlm_cli.zoom.look import Answered, Budget, label_read, look_once
+from rsvlm_cli.zoom.search import Search
 
 
 def answer(view: View, question: str, progress: Progress | None = None) -> Answered:

@@ -10,11 +10,15 @@ import numpy as np
 
 from rsvlm_cli.geo.raster import Chip, with_model_px
 from rsvlm_cli.results import Answer, BoxPx, Cost, Hop
+from rsvlm_cli.road.heads import knows, see_centres
 from rsvlm_cli.runtime.preprocess import resize
 from rsvlm_cli.scene import Progress, View
 from rsvlm_cli.tasks import ask as ask_task
+from rsvlm_cli.tasks import heads as heads_task
+from rsvlm_cli.tasks.dialect import BoxStyle
 from rsvlm_cli.tasks.exchange import Request
 from rsvlm_cli.tasks.merge import SeenBox
+from rsvlm_cli.tasks.zoom import Aim, aim_of, plain_label
 
 BUDGET_TOKENS = 16_384
 """Tokens of a search without ``--max-tokens``, for each symmetry a window is asked in: about a hundred windows with
@@ -37,8 +41,28 @@ class Said(NamedTuple):
     boxes: tuple[SeenBox, ...] | None = None
 
 
+def label_read(view: View, question: str, aim: Aim) -> str | None:
+    """Return the class whose cells answer a question, or None where the question itself is to be asked."""
+    reads = view.scene.dialect.box_style is BoxStyle.REACH and len(view.chips) == 1
+    if not reads or aim not in (Aim.PRESENCE, Aim.COUNT):
+        return None
+    entries = (view.scene.bundle.manifest.classes or {}).get("objects", ())
+    return plain_label(question, [entry["label"] if isinstance(entry, dict) else str(entry) for entry in entries])
+
+
 def look_once(view: View, question: str, asked: Request | None = None) -> Answer:
-    """Answer from one view alone; ``asked`` is the request if it is not the plain one."""
+    """Answer from one view alone; ``asked`` is the request if it is not the plain one.
+
+    Whether there is one, and how many, of a class that the tower's head knows, is the head's to say.
+    """
+    aim = aim_of(question)
+    label = None if asked else label_read(view, question, aim)
+    if label and knows(view, "objects", label):
+        p_centre, settings, quality = see_centres(view, label), view.scene.settings, view.scene.quality
+        if aim is Aim.COUNT:
+            return heads_task.read_count(question, p_centre, settings.least_score(quality, "count", label))
+        even = quality.get("best_thresholds", {}).get("ask", heads_task.EVEN)
+        return heads_task.read_presence(question, p_centre, even)
     asked = asked or ask_task.request(view.scene.dialect, question, n_images=len(view.chips))
     if asked.candidates:
         return ask_task.read_yes_no(question, view.score(asked))

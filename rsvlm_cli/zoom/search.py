@@ -11,10 +11,9 @@ from rsvlm_cli.results import Answer, Box, BoxPx, Hop
 from rsvlm_cli.road.heads import knows
 from rsvlm_cli.road.reading import read_boxes, read_core
 from rsvlm_cli.scene import View
-from rsvlm_cli.tasks.dialect import BoxStyle
 from rsvlm_cli.tasks.evidence import EVEN_ODDS, EVEN_ODDS_OF_HEAD, MARGIN_FRAC, STATISTICS, Evidence, odds_by_cells
 from rsvlm_cli.tasks.merge import SeenBox
-from rsvlm_cli.tasks.zoom import Aim, named_labels, plain_label
+from rsvlm_cli.tasks.zoom import Aim, named_labels
 from rsvlm_cli.zoom.look import Answered, Budget, Looker, Said, look_once
 
 NEAREST = math.sqrt(2)
@@ -47,7 +46,7 @@ class Search:
     def __init__(self, view: View, question: str, aim: Aim, label: str | None, budget: Budget) -> None:
         self.view, self.question, self.aim, self.label, self.budget = view, question, aim, label, budget
         self.statistic, self.looker = STATISTICS[aim], Looker(view, question, budget)
-        self.min_score = view.scene.settings.least_score(view.scene.quality)
+        self.min_score = view.scene.settings.least_score(view.scene.quality, "count", label or "")
         self.leaf_px, self.known = leaf_side_px(view, question, coarsest=aim is Aim.COUNT and label is None)
         # Boxes that two windows saw of one thing are merged, so surroundings do no harm.
         self.margin_frac = MARGIN_FRAC if label else self.statistic.margin_frac
@@ -134,12 +133,3 @@ def leaf_side_px(view: View, question: str, *, coarsest: bool) -> tuple[float, b
     named, gsd_m = named_labels(question, taught), scene.rasters[0].gsd_m
     shrink = min(taught[label] for label in named) / gsd_m if named and gsd_m else 2.0
     return scene.model_side_px * max(1.0, shrink), bool(named and gsd_m)
-
-
-def label_read(view: View, question: str, aim: Aim) -> str | None:
-    """Return the class whose cells answer a question, or None where the question itself is to be asked."""
-    reads = view.scene.dialect.box_style is BoxStyle.REACH and len(view.chips) == 1
-    if not reads or aim not in (Aim.PRESENCE, Aim.COUNT):
-        return None
-    entries = (view.scene.bundle.manifest.classes or {}).get("objects", ())
-    return plain_label(question, [entry["label"] if isinstance(entry, dict) else str(entry) for entry in entries])

@@ -17,6 +17,7 @@ from rsvlm_cli.runtime.bundle import read_bundle
 from tests.train.published_sets import half, set_folder, write_image, write_json, write_pixels, write_text
 from train.data.records import Record, read_records
 from train.evaluate.bench import COMMAND_DEFAULTS, Defaults
+from train.evaluate.fit import equal_errors
 
 SUITE = Path(__file__).parents[2] / "benchmarks" / "suites" / "shared-data.toml"
 COLOURS = {"Building": "#010203", "Land (unpaved area)": "#0A0B0C", "Road": "#101112", "Vegetation": "#202122"}
@@ -234,6 +235,13 @@ def test_a_reply_that_breaks_its_grammar_is_counted_and_wrong(run, data, monkeyp
     assert last["scores"][0]["value"] == pytest.approx(13 / 44, abs=1e-4)
 
 
+def test_a_yes_is_wrong_as_often_as_a_no():
+    there, gone = np.array([0.2, 0.5, 0.6, 0.9]), np.array([0.1, 0.1, 0.3, 0.55])
+    at = equal_errors(there, gone)
+    assert (there < at).mean() == (gone >= at).mean() == 0.25
+    assert equal_errors(np.array([0.8, 0.9]), np.array([0.1])) == 0.8
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -261,7 +269,8 @@ def test_a_real_model_is_scored_on_the_places_kept_from_training_and_stamped(run
     quality = read_bundle(folder).manifest.quality
     assert quality == found["quality"]
     assert {score["task"] for score in quality["scores"]} >= {"segment"}
-    assert 0 <= quality["best_thresholds"]["detect"] <= 1
+    assert all(0 <= quality["best_thresholds"][task] <= 1 for task in ("detect", "ground", "ask"))
+    assert 0.01 <= quality["label_thresholds"]["count"]["building"] <= 1
     assert quality["label_thresholds"]["segment"].keys() == {"building", "unpaved land", "road", "vegetation", "water"}
 
 

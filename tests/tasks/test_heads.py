@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rsvlm_cli.tasks.heads import read_boxes, to_cells
+from rsvlm_cli.tasks.heads import read_boxes, read_count, read_presence, to_cells
 from train.heads import to_cells as to_cells_in_training
 
 GRID = 16
@@ -37,6 +37,22 @@ def test_a_cell_beside_a_likelier_one_speaks_of_nothing():
 
 def test_what_is_less_sure_than_asked_is_left_out():
     assert len(read_boxes("ship", *heads_of([(0.1, 0.2, 0.3, 0.3), (0.5, 0.5, 0.9, 0.9)]), min_score=0.85)) == 1
+
+
+def test_a_thing_is_there_by_its_most_probable_cell_and_counted_by_its_centres():
+    p_centre, _ = heads_of([(0.1, 0.2, 0.3, 0.3), (0.5, 0.5, 0.9, 0.9)])
+    row, column = np.argwhere(p_centre == p_centre.max())[0]
+    p_centre[row, column + 1] = 0.85
+    assert read_count("How many?", p_centre, 0.5).text == "2"
+    assert read_count("How many?", p_centre, 0.85).text == "1"
+    assert read_count("How many?", 0 * p_centre, 0.3).text == "0"
+    sure, even, gone = (read_presence("Is there?", p * np.ones((2, 2)), even=0.3) for p in (1.0, 0.3, 0.0))
+    assert (sure.text, even.text, gone.text) == ("yes", "yes", "no")
+    assert even.score == pytest.approx(0.5)
+    assert 0.999 < sure.score <= 1
+    assert gone.score == 1
+    # Twice the odds of the even cell: four times as likely as not.
+    assert read_presence("Is there?", np.full((2, 2), 6 / 13), even=0.3).score == pytest.approx(0.8)
 
 
 def test_boxes_stay_in_the_picture_and_have_a_size():

@@ -87,6 +87,16 @@ class Detected:
         """The place of each record."""
         return [record.place for record in self.records]
 
+    @property
+    def everything(self) -> list[Found]:
+        """What was found of each class in each record."""
+        return [one for classes in self.classes for one in classes.values()]
+
+    @property
+    def n_truths(self) -> int:
+        """How many things there are."""
+        return sum(len(one.truths) for one in self.everything)
+
     def counts(self, threshold: float) -> np.ndarray:
         """Return each record's hits, false alarms and misses over its classes, ``(n, 3)``."""
         return np.array(
@@ -277,7 +287,7 @@ def blind_of(found: Detected) -> Detected:
 
 def best_blind_counts(blind: Detected) -> np.ndarray:
     """Return hits, false alarms and misses of the best blind choice: all classes, or one of them alone."""
-    n_truths = sum(len(f.truths) for _, f in _each(blind))
+    n_truths = blind.n_truths
     choices = [sum((f.counts(0.0) for _, f in _each(blind)), np.zeros(3, int))]
     for label in blind.labels:
         hits, alarms, _ = sum((f.counts(0.0) for f in blind.of_label(label)), np.zeros(3, int))

@@ -3,8 +3,10 @@
 A mask read label by label says how probable each label is, but a thin thing such as a road fills few cells, and its
 probabilities are low all over. So each label's threshold is the one at which as much ground is said to be of the label
 as is of it. Of several sets with the label, the geometric mean of theirs. Boxes have one threshold: at it, as many are
-found as there are things. On images that the model was trained on it is surer than elsewhere, so thresholds of those
-are too high; those of the validation side are right, and scores there know so much of the truth.
+found as there are things; of a class that a suite counts, one of its own. Whether there is one is asked of the most
+probable box, from where a yes is wrong as often as a no. On images that the model was trained on it is surer than
+elsewhere, so thresholds of those are too high; those of the validation side are right, and scores there know so much of
+the truth.
 
 Axes: R rows and Q columns of a mask's cells.
 """
@@ -28,6 +30,7 @@ from train.data.records import Record
 from train.evaluate.bench import Bench, Progress, prepare_sets
 from train.evaluate.boxes import Detected, detect_in
 from train.evaluate.masks import labels_of, masked_records, truth_of, word_of
+from train.evaluate.questions import count_of
 from train.evaluate.suite import Kind, Row, Side, Suite
 from train.metrics.masks import truth_in_cells
 
@@ -40,8 +43,8 @@ class Thresholds:
     """What was found.
 
     Attributes:
-        boxes: least score of a box, by task; empty where no set has any.
-        labels: of each mask label, by task.
+        boxes: least score of a box, by task; of ``ask``, of the best box of what is there as likely as not.
+        labels: of each mask label, and of each class that is counted, by task.
     """
 
     boxes: dict[str, float]
@@ -60,7 +63,7 @@ def fit_thresholds(
     """Find the thresholds of boxes and of all labels that a suite's mask rows ask for.
 
     Args:
-        suite: its rows of kinds ``detect``, ``segment`` and ``change`` count.
+        suite: its rows of boxes, yes or no, counts and masks are what is fitted.
         root: the folder of the data sets, in their publishers' layouts.
         settings: which bundle, on what.
         side: of the split.
@@ -71,7 +74,8 @@ def fit_thresholds(
         InputError: if no set can be used.
         BundleError: if the bundle cannot.
     """
-    rows = [row for row in suite.rows if row.kind in (Kind.DETECT, Kind.SEGMENT, Kind.CHANGE)]
+    fitted = (Kind.DETECT, Kind.PRESENCE, Kind.COUNT, Kind.SEGMENT, Kind.CHANGE)
+    rows = [row for row in suite.rows if row.kind in fitted]
     boxes: dict[str, list[float]] = defaultdict(list)
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with TemporaryDirectory(prefix="rsvlm-fit-") as workspace:
@@ -81,11 +85,24 @@ def fit_thresholds(
         bench = Bench(
             bundle=bundle, settings=settings, folders=folders, records=records, limit=limit, progress=progress
         )
+
+        def detected(row: Row, task: str) -> list[Detected]:
+            return [detect_in(bench, name, row.labels, task) for name in row.sets if name in records]
+
         for row in rows:
             if row.kind is Kind.DETECT:
                 for task in ("detect", "ground"):
-                    every = [detect_in(bench, name, row.labels, task) for name in row.sets if name in records]
-                    boxes[task] += map(_fit_boxes, every)
+                    boxes[task] += [_fit_boxes(each, each.n_truths) for each in detected(row, task)]
+                continue
+            if row.kind is Kind.PRESENCE:
+                boxes["ask"] += map(_fit_presence, detected(row, "ground"))
+                continue
+            if row.kind is Kind.COUNT:
+                (label,) = row.labels
+                every = detected(row, "detect")
+                found["count"][label] += [
+                    max(_fit_boxes(each, sum(count_of(r, label) for r in each.records)), LEAST) for each in every
+                ]
                 continue
             task = "segment" if row.kind is Kind.SEGMENT else "detect-change"
             for name in row.sets:
@@ -118,10 +135,28 @@ def threshold_of(p_set: np.ndarray, share: np.ndarray) -> float:
     return max(float(np.quantile(p_set, 1 - share.mean())), LEAST)
 
 
-def _fit_boxes(found: Detected) -> float:
-    every = [one for classes in found.classes for one in classes.values()]
-    scores, n = np.concatenate([one.scores for one in every]), sum(len(one.truths) for one in every)
-    return float(np.quantile(scores, max(0.0, 1 - n / len(scores)))) if len(scores) else 0.0
+def _fit_boxes(found: Detected, n_things: int) -> float:
+    scores = np.concatenate([one.scores for one in found.everything])
+    return float(np.quantile(scores, max(0.0, 1 - n_things / len(scores)))) if len(scores) else 0.0
+
+
+def _fit_presence(found: Detected) -> float:
+    there = np.array([len(one.truths) > 0 for one in found.everything], bool)
+    best = np.array([one.scores.max(initial=0.0) for one in found.everything])
+    return equal_errors(best[there], best[~there])
+
+
+def equal_errors(there: np.ndarray, gone: np.ndarray) -> float:
+    """Return the score from which a yes is wrong as often as a no.
+
+    Args:
+        there: ``(n,)``, scores of what is there, n at least 1.
+        gone: ``(m,)``, scores of what is not.
+    """
+    scores = np.unique(np.concatenate([there, gone]))
+    missed = np.searchsorted(np.sort(there), scores) / max(len(there), 1)
+    alarms = 1 - np.searchsorted(np.sort(gone), scores) / max(len(gone), 1)
+    return float(scores[np.abs(missed - alarms).argmin()])
 
 
 def _fit_set(bench: Bench, row: Row, task: str) -> Iterator[tuple[str, float]]:

@@ -63,6 +63,11 @@ def balanced_questions(records: list[Record], labels: tuple[str, ...] = ()) -> l
     return pairs
 
 
+def count_of(record: Record, label: str) -> int:
+    """Return how many things of a class a record shows, boxes and points."""
+    return [*(item.label for item in record.objects), *(point[0] for point in record.points)].count(label)
+
+
 def count(bench: Bench, row: Row) -> RowScores:
     """Mean absolute error of counts; a reply that is no number counts as none."""
     (label,) = row.labels
@@ -71,8 +76,7 @@ def count(bench: Bench, row: Row) -> RowScores:
         records = bench.sample([record for record in bench.records[name] if label in record.complete])
         if not records:
             continue
-        names = [[item.label for item in r.objects] + [point[0] for point in r.points] for r in records]
-        truth, said = np.array([many.count(label) for many in names], float), []
+        truth, said = np.array([count_of(record, label) for record in records], float), []
         for record in bench.walk(records):
             question = f"How many {plural(label)} are there?"
             text = text_of(bench.request(partial(pipeline.ask, [bench.path(record)], [question], bench.settings)))
