@@ -45,33 +45,41 @@ def write_vision(writer: LayerWriter, scheme: VisionScheme) -> None:
     if config.labels:
         in_cells, of_scene = _evidence(writer, tokens)
         x = graph.op("Add", "evidence", [x, in_cells])
-        newline = graph.op("Add", "evidence", [newline, of_scene])
+        if of_scene:
+            newline = graph.op("Add", "evidence", [newline, of_scene])
     output = graph.output("image_features", TensorProto.FLOAT, ["N", config.image_tokens, width])
     graph.node("Concat", "image_newline", [x, newline], [output], axis=1)
 
 
-def _evidence(writer: LayerWriter, tokens: str) -> tuple[str, str]:
-    """Write the tower's heads, and return what they add to visual tokens and to newline vectors.
+def _evidence(writer: LayerWriter, tokens: str) -> tuple[str, str | None]:
+    """Write the tower's heads, and return what they add to visual tokens, and to newline vectors if to them.
 
-    All of it in float32, for it is little, and probabilities are what thresholds stand on.
+    All of it in float32, for it is little, and probabilities are what thresholds stand on. A head without labels is
+    left out: no tensor of a bundle is empty.
     """
-    graph, config = writer.graph, writer.checkpoint.config
+    graph, labels, n_tokens = writer.graph, writer.checkpoint.config.labels, writer.checkpoint.config.vision.tokens
     x = writer.layer_norm("heads.norm", tokens, LAYER_NORM_EPS)
-    mean = graph.op("ReduceMean", "heads", [x, graph.constant("heads/axes", [1])], keepdims=1)
-    scene = graph.output("scene", TensorProto.FLOAT, ["N", 1, len(config.labels.scenes)])
-    centres = graph.output("centres", TensorProto.FLOAT, ["N", config.vision.tokens, 4 * len(config.labels.objects)])
-    boxes = graph.output("boxes", TensorProto.FLOAT, ["N", config.vision.tokens, 16])
-    graph.node("Softmax", "heads", [writer.linear("heads.scene", mean, None)], [scene], axis=-1)
-    graph.node("Sigmoid", "heads", [writer.linear("heads.centres", x, None)], [centres])
-    graph.node("Identity", "heads", [writer.linear("heads.boxes", x, None)], [boxes])
-    coverage = graph.op("Sigmoid", "heads", [writer.linear("heads.coverage", x, None)])
-    cells = graph.op("Concat", "evidence", [coverage, centres, boxes], axis=-1)
 
     def add(part: str, told: str) -> str:
         module = f"evidence.{part}"
         return writer.linear_of(module, told, writer.checkpoint.read(f"{module}.weight"), None, None)
 
-    return add("cells", cells), add("scene", scene)
+    cells, of_scene = list[str](), None
+    if labels.masks:
+        cells.append(graph.op("Sigmoid", "heads", [writer.linear("heads.coverage", x, None)]))
+    if labels.objects:
+        cells.append(graph.output("centres", TensorProto.FLOAT, ["N", n_tokens, 4 * len(labels.objects)]))
+        graph.node("Sigmoid", "heads", [writer.linear("heads.centres", x, None)], cells[-1:])
+    boxes = writer.linear("heads.boxes", x, None)
+    if labels.objects:
+        graph.node("Identity", "heads", [boxes], [graph.output("boxes", TensorProto.FLOAT, ["N", n_tokens, 16])])
+    cells.append(boxes)
+    if labels.scenes:
+        mean = graph.op("ReduceMean", "heads", [x, graph.constant("heads/axes", [1])], keepdims=1)
+        scene = graph.output("scene", TensorProto.FLOAT, ["N", 1, len(labels.scenes)])
+        graph.node("Softmax", "heads", [writer.linear("heads.scene", mean, None)], [scene], axis=-1)
+        of_scene = add("scene", scene)
+    return add("cells", graph.op("Concat", "evidence", cells, axis=-1)), of_scene
 
 
 def _stem(writer: LayerWriter, x: str, scheme: VisionScheme) -> str:

@@ -8,6 +8,7 @@ that of each scene class to the picture's newline vector (docs/adr/0018).
 Axes: N images, P visual tokens, C width of the tower, D width of the decoder.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -45,15 +46,22 @@ class Seen:
     boxes: Tensor
 
 
+def _linear(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:
+    """Return a linear that may have no rows or columns: a model need not know every kind of label."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
+        return nn.Linear(n_in, n_out, bias=bias)
+
+
 class DenseHeads(nn.Module):
     """Linear readers of the tower's tokens."""
 
     def __init__(self, width: int, labels: LabelSets) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.scene = nn.Linear(width, len(labels.scenes))
-        self.coverage = nn.Linear(width, CELLS * len(labels.masks))
-        self.centres = nn.Linear(width, CELLS * len(labels.objects))
+        self.scene = _linear(width, len(labels.scenes))
+        self.coverage = _linear(width, CELLS * len(labels.masks))
+        self.centres = _linear(width, CELLS * len(labels.objects))
         self.boxes = nn.Linear(width, CELLS * SIDES)
         nn.init.constant_(self.centres.bias, PRIOR)
 
@@ -76,7 +84,7 @@ class Evidence(nn.Module):
         super().__init__()
         told = CELLS * (len(labels.masks) + len(labels.objects))
         self.cells = nn.Linear(told + CELLS * SIDES, width, bias=False)
-        self.scene = nn.Linear(len(labels.scenes), width, bias=False)
+        self.scene = _linear(len(labels.scenes), width, bias=False)
         # A class that is surely there should be about as loud as the visual token that it is added to.
         nn.init.normal_(self.cells.weight[:, :told], std=0.25)
         nn.init.normal_(self.cells.weight[:, told:], std=0.03)

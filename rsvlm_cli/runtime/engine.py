@@ -76,7 +76,7 @@ class Engine:
         """
         tokens, hidden = self.manifest.image.tokens, self.manifest.decoder.hidden
         vectors = np.empty((len(images), tokens, hidden), np.float32)
-        names = HEADS if self.manifest.heads else ()
+        names = [name for kind, outputs in HEADS.items() if self.manifest.heads.get(kind) for name in outputs]
         seen: dict[str, list[np.ndarray]] = {name: [] for name in names}
         # One at a time: a batch gains 5 % and holds every picture's activations at once.
         for row, pixels in zip(vectors, images, strict=True):

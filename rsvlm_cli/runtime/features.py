@@ -46,8 +46,8 @@ class ImageFeatures:
         return self.vectors.reshape(-1, self.vectors.shape[2])[np.searchsorted(-self.keys.ravel(), -keys)]
 
 
-HEADS = ("scene", "centres", "boxes")
-"""What a tower with heads says of a picture beside its vectors (`tasks.heads`)."""
+HEADS = {"scenes": ("scene",), "objects": ("centres", "boxes")}
+"""What a tower with heads says of a picture beside its vectors, by the kind of words they know (`tasks.heads`)."""
 
 MARK_GAIN = 8.0
 """Token embeddings are an order smaller than visual tokens; so much larger, marks are heard beside them."""

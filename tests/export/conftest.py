@@ -58,7 +58,7 @@ def random_model(config: ModelConfig, seed: int = 0) -> VLM:
         if "norm" in name and name.endswith("weight"):
             parameter.uniform_(0.5, 1.5)
         elif parameter.ndim == 2:
-            parameter.normal_(std=parameter.shape[1] ** -0.5)
+            parameter.normal_(std=max(parameter.shape[1], 1) ** -0.5)
         elif parameter.ndim == 1:
             parameter.normal_(std=0.3)
     for name, buffer in model.named_buffers():

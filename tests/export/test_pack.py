@@ -133,17 +133,31 @@ def test_the_engine_reads_at_cells_what_torch_reads(tmp_path, checkpoint_folder,
         engine.read(features, prompt, 2, cells, ("a long text",), 1)
 
 
-def test_the_engine_sees_what_the_heads_of_torch_see(tmp_path, checkpoint_folder):
-    bundle = write_bundle(checkpoint_folder, tmp_path / "b", make_profile(ProfileName.FP32)).bundle
-    assert bundle.manifest.heads == {"scenes": ("farmland", "port"), "objects": ("ship",)}
+@pytest.mark.parametrize("without", ["", "scenes", "objects", "masks"])
+def test_the_engine_sees_what_the_heads_of_torch_see(tmp_path, checkpoint_folder, without):
+    """Also where no set taught a kind of label, as of open sets alone none teaches scenes."""
+    labels = dataclasses.replace(CONFIG.labels, **{without: ()} if without else {})
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint_folder, folder)
+    save_checkpoint(random_model(dataclasses.replace(CONFIG, labels=labels)), folder)
+    bundle = write_bundle(folder, tmp_path / "b", make_profile(ProfileName.FP32)).bundle
+    assert bundle.manifest.heads == {"scenes": labels.scenes, "objects": labels.objects}
     picture = np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8)
-    seen = Engine(bundle, device="cpu", threads=1).encode_images([picture]).seen
-    model = load_checkpoint(checkpoint_folder)
+    features = Engine(bundle, device="cpu", threads=1).encode_images([picture])
+    model = load_checkpoint(folder)
     with torch.no_grad():
-        expected = model.heads(model.vision(torch.from_numpy(prepare(picture, bundle.manifest.image))[None]))
-    np.testing.assert_allclose(seen["scene"][:, 0], expected.scene.softmax(-1), atol=1e-4)
-    np.testing.assert_allclose(seen["centres"], expected.centres.sigmoid(), atol=1e-4)
-    np.testing.assert_allclose(seen["boxes"], expected.boxes, atol=1e-3)
+        pixels = torch.from_numpy(prepare(picture, bundle.manifest.image))[None]
+        expected = model.heads(model.vision(pixels))
+        np.testing.assert_allclose(features.vectors, model.encode_images(pixels), atol=1e-3)
+    seen = features.seen
+    assert set(seen) == {"scene", "centres", "boxes"} - {"scenes": {"scene"}, "objects": {"centres", "boxes"}}.get(
+        without, set()
+    )
+    if labels.scenes:
+        np.testing.assert_allclose(seen["scene"][:, 0], expected.scene.softmax(-1), atol=1e-4)
+    if labels.objects:
+        np.testing.assert_allclose(seen["centres"], expected.centres.sigmoid(), atol=1e-4)
+        np.testing.assert_allclose(seen["boxes"], expected.boxes, atol=1e-3)
 
 
 def test_quantisation_is_reported_for_every_matrix(tmp_path, checkpoint_folder):
