@@ -21,6 +21,8 @@ from rsvlm_cli import pipeline
 from rsvlm_cli.results import Answer
 from rsvlm_cli.runtime.bundle import find_bundle, read_bundle
 from rsvlm_cli.settings import Settings, ZoomMode
+from rsvlm_cli.tasks.evidence import EVEN_ODDS_OF_HEAD
+from rsvlm_cli.tasks.heads import SHARPNESS
 from train.data.phrases import an, plural
 from train.metrics.intervals import drawn_scores, interval_of
 
@@ -189,6 +191,19 @@ def table(rows: list[Asked]) -> str:
     return "\n".join(lines)
 
 
+def fit_even_odds(rows: list[Asked]) -> float:
+    """Return the even odds of a window's cell under which the truth of the questions of presence is likeliest.
+
+    A scene's odds are a mean of its windows', each divided by the same even odds; so they move together.
+    """
+    asked = [row for row in rows if (row.topic, row.mode) == ("presence", "ours")]
+    log_odds = np.array([np.log(row.p_yes / (1 - row.p_yes)) for row in asked])
+    sign = np.array([1 if row.truth else -1 for row in asked])
+    shifts = np.linspace(-3, 3, 601)
+    loss = [np.logaddexp(0, -sign * (log_odds + shift)).mean() for shift in shifts]
+    return float(EVEN_ODDS_OF_HEAD * np.exp(-shifts[np.argmin(loss)] / SHARPNESS))
+
+
 def main() -> None:
     """Ask and print."""
     parser = argparse.ArgumentParser(
@@ -201,8 +216,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--tta", type=int, help="symmetries that a window is asked in; the bundle's own by default")
+    parser.add_argument("--fit", action="store_true", help="print the even odds of windows that fit the answers best")
     args = parser.parse_args()
-    print(table(run(args.folder, args.model, args.scenes, args.side, args.seed, args.threads, args.tta)))
+    rows = run(args.folder, args.model, args.scenes, args.side, args.seed, args.threads, args.tta)
+    print(f"EVEN_ODDS_OF_HEAD {fit_even_odds(rows):.3f}" if args.fit else table(rows))
 
 
 if __name__ == "__main__":

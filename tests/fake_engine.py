@@ -47,6 +47,10 @@ def spell(text: str, p: float = 1.0) -> FakeReply:
 class Pictures(list[np.ndarray]):
     """Features that are the pictures themselves."""
 
+    @property
+    def n_bytes(self) -> int:
+        return sum(picture.nbytes for picture in self)
+
     def join(self, later: "Pictures") -> "Pictures":
         return Pictures([*self, *later])
 

@@ -34,6 +34,11 @@ class ImageFeatures:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    @property
+    def n_bytes(self) -> int:
+        """What is kept of them in memory."""
+        return self.vectors.nbytes + self.keys.nbytes + sum(values.nbytes for values in self.seen.values())
+
     def join(self, later: "ImageFeatures") -> "ImageFeatures":
         """Put these pictures into one prompt with others that were encoded after them."""
         seen = {name: np.concatenate([values, later.seen[name]]) for name, values in self.seen.items()}

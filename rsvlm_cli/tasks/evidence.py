@@ -7,7 +7,8 @@
 - detail: the answer of the most certain window, down from quarter to quarter as long as the certainty grows.
 
 Where a family reads things cell by cell, the cells say more than a yes or a number (docs/adr/0011): a window's odds are
-those of its most probable cell. A count's windows are then split in the order of these odds, and boxes are counted.
+those of its most probable cell. A count's windows are then split in the order of these odds, and boxes are counted, at
+the level of the tree where the class is seen best.
 """
 
 import math
@@ -18,6 +19,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from rsvlm_cli.results import Answer
+from rsvlm_cli.tasks.heads import SHARPNESS
 from rsvlm_cli.tasks.merge import BoxMerger, SeenBox
 from rsvlm_cli.tasks.zoom import Aim
 
@@ -34,8 +36,9 @@ EVEN_ODDS = 0.03
 """Odds of the most probable cell of a window that does not hold the thing, on average. Where nothing is, likelihood
 ratios average one, whatever they are of; so a window's odds are divided by this."""
 
-EVEN_ODDS_OF_HEAD = 0.16
-"""The same where the tower's head says what a cell is (docs/adr/0018)."""
+EVEN_ODDS_OF_HEAD = 0.12
+"""The same where the tower's head says what a cell is, whose odds count by `SHARPNESS`: found by maximum likelihood
+(``python -m benchmarks.uhr --fit``). Less than of pictures of something, for most windows of a scene are empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +80,8 @@ class Statistic(Protocol):
     def conclude(self, windows: Sequence[E]) -> tuple[Answer, list[E]]:
         """Return the scene's answer from windows that tile it, and those that it rests on."""
 
-    def certain(self, found: Answer) -> bool:
-        """Say whether an answer needs no closer look."""
+    def certain(self, windows: Sequence[Evidence]) -> bool:
+        """Say whether the answer of windows that tile the scene needs no closer look."""
 
 
 def certainty(found: Answer) -> float:
@@ -86,15 +89,16 @@ def certainty(found: Answer) -> float:
     return found.score or 0.0
 
 
-def odds_by_cells(p_core: np.ndarray, even_odds: float = EVEN_ODDS) -> float:
+def odds_by_cells(p_core: np.ndarray, *, by_head: bool = False) -> float:
     """Return the odds that a thing is in a window, at even prior odds, from what its cells say.
 
     Args:
-        p_core: ``(G, G)`` in [0, 1], the probability that each cell is of the thing's core.
-        even_odds: of the most probable cell where the thing is not, on average.
+        p_core: ``(G, G)`` in [0, 1], the probability that each cell is of the thing's core, or its centre.
+        by_head: whether the tower's head says so, and not the decoder.
     """
+    even_odds, sharpness = (EVEN_ODDS_OF_HEAD, SHARPNESS) if by_head else (EVEN_ODDS, 1.0)
     p = min(float(p_core.max()), 1 - 1 / MAX_ODDS)
-    return min(max(p / (1 - p) / even_odds, 1 / MAX_ODDS), MAX_ODDS)
+    return min(max(math.pow(p / (1 - p) / even_odds, sharpness), 1 / MAX_ODDS), MAX_ODDS)
 
 
 def odds_of(window: Evidence) -> float:
@@ -132,8 +136,8 @@ class Presence:
         found = replace(best.found, text=text, score=max(p_yes, 1 - p_yes), score_method=method)
         return found, [best] if text == "yes" else []
 
-    def certain(self, found: Answer) -> bool:  # noqa: D102
-        return certainty(found) >= CERTAIN
+    def certain(self, windows: Sequence[Evidence]) -> bool:  # noqa: D102
+        return certainty(self.conclude(windows)[0]) >= CERTAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +153,14 @@ class Total:
         return parts
 
     def conclude(self, windows: Sequence[E]) -> tuple[Answer, list[E]]:  # noqa: D102
-        if windows[0].boxes is not None:
-            merger = BoxMerger(across_labels=False)
-            merger.add(box for window in windows for box in window.boxes or ())
-            found = replace(windows[0].found, text=str(len(merger.finish())))
-        else:
-            total = sum(number_of(window.found) for window in windows)
-            p_all = math.prod(certainty(window.found) for window in windows)
-            method = f"p(digits) of all {len(windows)} windows"
-            cut = any(window.found.truncated for window in windows)
-            found = replace(windows[0].found, text=str(total), score=p_all, score_method=method, truncated=cut)
+        total = sum(number_of(window.found) for window in windows)
+        p_all = math.prod(certainty(window.found) for window in windows)
+        method = f"p(digits) of all {len(windows)} windows"
+        cut = any(window.found.truncated for window in windows)
+        found = replace(windows[0].found, text=str(total), score=p_all, score_method=method, truncated=cut)
         return found, [window for window in windows if number_of(window.found)]
 
-    def certain(self, found: Answer) -> bool:
+    def certain(self, windows: Sequence[Evidence]) -> bool:
         """Look everywhere: how sure a window is of a number says nothing of what is too small to be seen in it."""
         return False
 
@@ -184,9 +183,28 @@ class Detail:
         best = max(windows, key=self.rank)
         return best.found, [best]
 
-    def certain(self, found: Answer) -> bool:  # noqa: D102
-        return certainty(found) >= CERTAIN
+    def certain(self, windows: Sequence[Evidence]) -> bool:  # noqa: D102
+        return certainty(self.conclude(windows)[0]) >= CERTAIN
 
 
 STATISTICS: dict[Aim, Statistic] = {Aim.PRESENCE: Presence(), Aim.COUNT: Total(), Aim.DETAIL: Detail()}
 """The law of each kind of question that windows can answer."""
+
+
+def count_boxes(levels: Sequence[Sequence[E]]) -> tuple[Answer, list[E]]:
+    """Return how many things there are, from the boxes of windows, and the windows that it rests on.
+
+    That level counts whose surest window is the surest of all: a class is seen best at some scale. Where no box is sure
+    enough and yet the odds of the finest windows say that the thing is there, it is one.
+
+    Args:
+        levels: tilings of the scene, the finest last.
+    """
+    windows = max(levels, key=lambda tiling: max(window.odds or 0.0 for window in tiling))
+    merger = BoxMerger(across_labels=False)
+    merger.add(box for window in windows for box in window.boxes or ())
+    n_boxes, found = len(merger.finish()), windows[0].found
+    there, best = Presence().conclude(levels[-1])
+    if not n_boxes and there.text == "yes":
+        return replace(found, text="1", score_method=f"no {found.score_method}, but {there.score_method}"), best
+    return replace(found, text=str(n_boxes)), [window for window in windows if window.boxes]

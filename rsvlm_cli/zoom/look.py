@@ -21,8 +21,8 @@ from rsvlm_cli.tasks.merge import SeenBox
 from rsvlm_cli.tasks.zoom import Aim, aim_of, plain_label
 
 BUDGET_TOKENS = 16_384
-"""Tokens of a search without ``--max-tokens``, for each symmetry a window is asked in: about a hundred windows with
-nano, about twenty with the 1B model."""
+"""Tokens of a search without ``--max-tokens``, for each symmetry a window is asked in: with nano 250 windows where its
+head is read and about a hundred where it is asked, with the 1B model about twenty."""
 
 READ_SIDES = 4
 """A window is read at so many times the model's side at the most: memory does not grow with the scene."""
@@ -91,11 +91,14 @@ class Budget:
         return self._engine.tokens_fed - self._tokens_before
 
     def allows(self, n_hops: int) -> bool:
-        """Say whether so many more windows are within the budget, at the price of those so far."""
+        """Say whether so many more windows are within the budget, at the price of those so far.
+
+        A window's price is at least its picture's tokens: the tower computes them, whether or not the decoder is fed.
+        """
         if self.max_hops is not None and self.n_hops + n_hops > self.max_hops:
             return False
         each = max(self._picture_tokens, self.tokens // (1 + self.n_hops))
-        return self.tokens + n_hops * each <= self.max_tokens
+        return (1 + self.n_hops + n_hops) * each <= self.max_tokens
 
     def count_hop(self) -> int:
         """Count a window and return its number."""
@@ -155,10 +158,9 @@ class Looker:
             chips = [replace(chip, pixels=chip.pixels[:0], valid=chip.valid[:0]) for chip in view.chips]
             kept[key] = bare = View(self.scene, chips, view.features)
             bare.turned = view.turned
-        manifest = self.scene.bundle.manifest
-        n_bytes = 4 * manifest.image.tokens * manifest.decoder.hidden * len(self.scene.rasters) * n_symmetries
-        if len(kept) > KEPT_BYTES // n_bytes:
-            kept.popitem(last=False)
+            n_bytes = sum(look.n_bytes for look in (view.features, *view.turned.values()))
+            if len(kept) > KEPT_BYTES // n_bytes:
+                kept.popitem(last=False)
         return view
 
     def _read(self, window_px: BoxPx) -> View | None:

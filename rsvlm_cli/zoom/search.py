@@ -11,13 +11,17 @@ from rsvlm_cli.results import Answer, Box, BoxPx, Hop
 from rsvlm_cli.road.heads import knows
 from rsvlm_cli.road.reading import read_boxes, read_core
 from rsvlm_cli.scene import View
-from rsvlm_cli.tasks.evidence import EVEN_ODDS, EVEN_ODDS_OF_HEAD, MARGIN_FRAC, STATISTICS, Evidence, odds_by_cells
+from rsvlm_cli.tasks.evidence import MARGIN_FRAC, STATISTICS, Evidence, count_boxes, odds_by_cells
 from rsvlm_cli.tasks.merge import SeenBox
 from rsvlm_cli.tasks.zoom import Aim, named_labels
 from rsvlm_cli.zoom.look import Answered, Budget, Looker, Said, look_once
 
 NEAREST = math.sqrt(2)
 """A window up to this factor larger than a leaf is one: halves of it would be further from a leaf's size."""
+
+NO_FINER = 2.0
+"""The same where cells are read, if the class was taught so coarsely: quarters would be finer than the middle of its
+range, and four times as many windows could err."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class Look(Evidence):
 
     @property
     def hops(self) -> tuple[Hop, ...]:
-        """Its own record and those it was split from."""
+        """Its own record and those it was split from: as many as the scene was quartered for it."""
         return (*self.path, self.hop) if self.hop else self.path
 
 
@@ -47,20 +51,25 @@ class Search:
         self.view, self.question, self.aim, self.label, self.budget = view, question, aim, label, budget
         self.statistic, self.looker = STATISTICS[aim], Looker(view, question, budget)
         self.min_score = view.scene.settings.least_score(view.scene.quality, "count", label or "")
-        self.leaf_px, self.known = leaf_side_px(view, question, coarsest=aim is Aim.COUNT and label is None)
-        # Boxes that two windows saw of one thing are merged, so surroundings do no harm.
-        self.margin_frac = MARGIN_FRAC if label else self.statistic.margin_frac
-        self.hops: list[Hop] = []
+        middle_px, self.coarsest_px = taught_sides_px(view, question)
+        # Numbers that are asked for are summed, errors and all: as few as can be.
+        self.leaf_px = (self.coarsest_px if aim is Aim.COUNT and label is None else None) or middle_px
+        self.end_px = NEAREST * self.leaf_px
+        if label and self.coarsest_px:
+            self.end_px = min(max(self.end_px, self.coarsest_px), NO_FINER * self.leaf_px)
+        # Boxes that two windows saw of one thing are merged; a cell that shows a part of a thing says that it is there.
+        self.margin_frac = self.statistic.margin_frac if label is None else MARGIN_FRAC if aim is Aim.COUNT else 0.0
+        self.looks: list[Look] = []
 
     def run(self) -> Answered:
         """Split until the answer is certain, no window is coarse, or the budget is spent."""
         statistic = self.statistic
-        if longest_side(self.view.window_px) <= NEAREST * self.leaf_px:
+        if longest_side(self.view.window_px) <= self.end_px:
             return self.budget.pay(look_once(self.view, self.question)), []
-        tiling = [self._weigh(self.view.window_px, self._say(self.view))]
-        concluded = statistic.conclude(tiling)
-        while not statistic.certain(concluded[0]):
-            coarse = [look for look in tiling if self._coarse(look)]
+        self.looks = [self._weigh(self.view.window_px, self._say(self.view))]
+        tiling = list(self.looks)
+        while not statistic.certain(tiling):
+            coarse = [look for look in tiling if longest_side(look.cell_px) > self.end_px]
             if not coarse:
                 break
             parent = max(coarse, key=statistic.rank)
@@ -68,13 +77,15 @@ class Search:
             if not self.budget.allows(len(parts)):
                 break
             kept = statistic.keep(parent, [look for look in (self._look(parent, part) for part in parts) if look])
-            tiling = [look for look in tiling if look is not parent] + kept
-            if not tiling:
+            finer = [look for look in tiling if look is not parent] + kept
+            if not finer:
                 break
-            concluded = statistic.conclude(tiling)
-        found, rests_on = concluded
+            tiling = finer
+        by_boxes = self.label is not None and self.aim is Aim.COUNT
+        found, rests_on = count_boxes(self._levels(tiling)) if by_boxes else statistic.conclude(tiling)
         decided = {hop.step for look in rests_on for hop in look.hops}
-        hops = [replace(hop, label="decided") if hop.step in decided else hop for hop in self.hops]
+        hops = [look.hop for look in self.looks if look.hop]
+        hops = [replace(hop, label="decided") if hop.step in decided else hop for hop in hops]
         return self.budget.pay(replace(found, question=self.question)), hops
 
     def _look(self, parent: Look, cell_px: BoxPx) -> Look | None:
@@ -83,15 +94,27 @@ class Search:
         if asked is None:
             return None
         _, said, hop = asked
-        self.hops.append(hop)
-        return replace(self._weigh(cell_px, said), hop=hop, path=parent.hops)
+        self.looks.append(replace(self._weigh(cell_px, said), hop=hop, path=parent.hops))
+        return self.looks[-1]
+
+    def _levels(self, tiling: list[Look]) -> list[list[Look]]:
+        """Return the scene's tilings, one a level, from the coarsest at which the class was taught to the finest."""
+        ends = {id(look) for look in tiling}
+
+        def tiling_at(n: int) -> list[Look]:
+            return [look for look in self.looks if len(look.hops) == n or (len(look.hops) < n and id(look) in ends)]
+
+        levels = [tiling_at(n) for n in range(1 + max(len(look.hops) for look in tiling))]
+        coarsest_px = self.coarsest_px or 0.0
+        taught = [level for level in levels if max(longest_side(look.cell_px) for look in level) <= coarsest_px]
+        return taught or levels[-1:]
 
     def _say(self, view: View) -> Said:
         """Ask a window, or read its cells, and of a count its boxes."""
         if self.label is None:
             return Said(look_once(view, self.question))
         p_core, label = read_core(view, self.label), self.label
-        odds = odds_by_cells(p_core, EVEN_ODDS_OF_HEAD if knows(view, "objects", label) else EVEN_ODDS)
+        odds = odds_by_cells(p_core, by_head=knows(view, "objects", label))
         if self.aim is Aim.COUNT:
             boxes = [Box(label=label, box_px=view.box_px(found.box_frac), score=found.score)
                      for found in read_boxes(view, label, self.min_score, p_core)]  # fmt: skip
@@ -105,31 +128,29 @@ class Search:
 
     def _weigh(self, cell_px: BoxPx, said: Said) -> Look:
         side_px = longest_side(cell_px)
-        trust = 1.0 if side_px <= NEAREST * self.leaf_px else self.leaf_px / side_px
+        trust = 1.0 if side_px <= self.end_px else self.leaf_px / side_px
         # Of a thing whose size is not known, a coarse yes may well be right; a coarse no says little of any thing.
-        trust_yes = trust if self.known else 1.0
+        trust_yes = trust if self.coarsest_px else 1.0
         return Look(
             cell_px=cell_px, area=area_of(cell_px), found=said.found, odds=said.odds, boxes=said.boxes,
             trust_yes=trust_yes, trust_no=trust,
         )  # fmt: skip
 
-    def _coarse(self, look: Look) -> bool:
-        return longest_side(look.cell_px) > NEAREST * self.leaf_px
 
-
-def leaf_side_px(view: View, question: str, *, coarsest: bool) -> tuple[float, bool]:
-    """Return the side of the windows that a search ends at, in raster pixels, and whether the thing's scale is known.
+def taught_sides_px(view: View, question: str) -> tuple[float, float | None]:
+    """Return the side of windows at which a thing should be seen best, in raster pixels, and the largest such side.
 
     Where the question names a class that the model was taught at known ground sampling distances, a model pixel is to
-    be the middle of them, by ratio, as `detect` would have it, or the coarsest; else two raster pixels. It is never
-    finer than one.
+    be the middle of them, by ratio, as `detect` would have it, and at most the coarsest; else it is two raster pixels,
+    and None. It is never finer than one.
     """
-    scene = view.scene
+    scene, gsd_m = view.scene, view.scene.rasters[0].gsd_m
     entries = (scene.bundle.manifest.classes or {}).get("objects", ())
-    taught = {
-        entry["label"]: entry["gsd_m"][1] if coarsest else math.sqrt(math.prod(entry["gsd_m"]))
-        for entry in entries if isinstance(entry, dict) and "gsd_m" in entry
-    }  # fmt: skip
-    named, gsd_m = named_labels(question, taught), scene.rasters[0].gsd_m
-    shrink = min(taught[label] for label in named) / gsd_m if named and gsd_m else 2.0
-    return scene.model_side_px * max(1.0, shrink), bool(named and gsd_m)
+    named = named_labels(question, [entry["label"] for entry in entries if isinstance(entry, dict)])
+    taught = scene.trained_gsd_m("objects", named).values()
+    if not taught or not gsd_m:
+        return 2.0 * scene.model_side_px, None
+    middle_m, coarsest_m = (
+        min(values) for values in zip(*((math.sqrt(low * high), high) for low, high in taught), strict=True)
+    )
+    return scene.model_side_px * max(1.0, middle_m / gsd_m), scene.model_side_px * max(1.0, coarsest_m / gsd_m)

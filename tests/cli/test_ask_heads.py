@@ -5,6 +5,7 @@ import pytest
 from rsvlm_cli import pipeline
 from rsvlm_cli.commands.demo import draw_place
 from rsvlm_cli.results import Answer, Box
+from rsvlm_cli.runtime.bundle import find_bundle, read_bundle
 from rsvlm_cli.settings import Settings
 from tests.factories import write_geotiff
 
@@ -38,6 +39,14 @@ def test_presence_is_the_heads_to_say_and_what_it_does_not_know_the_decoders(pla
         found, prompts = answer(place, question)
         assert found.text in ("yes", "no")
         assert not any(prompt.startswith("[HEAD]") for prompt in prompts)
+
+
+def test_a_window_that_the_head_alone_reads_costs_its_picture_s_tokens(place):
+    n_tokens = read_bundle(find_bundle("nano")).manifest.image.tokens
+    for most in (5, 9, 12):
+        settings = Settings(tta=1, zoom="auto", max_tokens=most * n_tokens)
+        found = pipeline.ask([place], ["How many cars are there?"], settings).results[0]
+        assert most - 4 < found.cost.windows <= most
 
 
 def test_a_counted_class_may_have_a_threshold_of_its_own():

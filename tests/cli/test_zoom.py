@@ -269,7 +269,7 @@ class Reader(Seer):
 
     def read(self, features, prompt, expert, spots, choices, n):
         self.tokens_fed += 100
-        assert "[VG] Where is the ship?" in prompt
+        assert "[VG] Where is the " in prompt
         red = self.red(features).clip(min=0)
         x, y = ((red.sum(axis=axis) * (np.arange(16) + 0.5)).sum() / (red.sum() + 1e-9) / 16 for axis in (0, 1))
         grid = 2 * math.isqrt(len(spots))
@@ -314,6 +314,13 @@ def test_cells_lead_the_search_to_the_ship_within_a_small_budget(here, reader):
     found, hops, _ = ask(SHIP, zoom="auto", max_hops=24)
     assert found.text == "yes"
     assert min(hop.box_px[2] - hop.box_px[0] for hop in hops if hop.label == "decided") <= 48
+
+
+def test_windows_of_cells_are_no_finer_than_the_middle_of_what_a_class_was_taught_at(here, reader):
+    # building: 0.2 to 1 m (conftest.CLASSES), the middle 0.45 m; quarters of 128 px would show 0.4 m a pixel.
+    draw(here, name="fine.tif", transform=Affine(0.1, 0, 500_000, 0, -0.1, 5_000_000))
+    _, hops, _ = ask("Is there a building?", "fine.tif", zoom="auto")
+    assert [hop.model_gsd_m for hop in hops] == pytest.approx([0.8] * 4)
 
 
 def test_what_is_counted_is_boxes_and_one_on_a_seam_counts_once(here, reader):

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsvlm_cli.results import Answer, Box
-from rsvlm_cli.tasks.evidence import EVEN_ODDS, MAX_ODDS, Detail, Evidence, Presence, Total, odds_by_cells
+from rsvlm_cli.tasks.evidence import (
+    EVEN_ODDS,
+    EVEN_ODDS_OF_HEAD,
+    MAX_ODDS,
+    Detail,
+    Evidence,
+    Presence,
+    Total,
+    count_boxes,
+    odds_by_cells,
+)
 from rsvlm_cli.tasks.merge import SeenBox
 
 
@@ -73,7 +83,7 @@ def test_a_count_is_the_sum_and_its_score_that_every_window_is_right():
     found, rests_on = Total().conclude(windows)
     assert (found.text, found.score) == ("13", pytest.approx(0.2))
     assert rests_on == [windows[0], windows[2]]
-    assert not Total().certain(replace(found, score=1.0))
+    assert not Total().certain([said("2", 1.0)])
     assert not found.truncated
     cut = Evidence(area=1, found=Answer(text="", score=0.5, truncated=True))
     assert Total().conclude([cut, *windows])[0].truncated
@@ -92,6 +102,7 @@ def test_a_window_s_odds_are_those_of_its_most_probable_cell():
     sure = usual.copy()
     sure[3, 5] = 0.9
     assert odds_by_cells(sure) == pytest.approx(9 / EVEN_ODDS)
+    assert odds_by_cells(sure, by_head=True) == pytest.approx((9 / EVEN_ODDS_OF_HEAD) ** 2)
     assert odds_by_cells(np.zeros((16, 16))) == 1 / MAX_ODDS
     assert odds_by_cells(np.ones((16, 16))) == MAX_ODDS
 
@@ -102,12 +113,29 @@ def test_a_count_s_windows_are_split_in_the_order_of_their_cells():
     assert Total().rank(replace(few, odds=None)) < Total().rank(replace(many, odds=None))
 
 
-def test_boxes_that_two_windows_saw_of_one_thing_count_once():
-    def seen(*boxes: tuple[float, float, float, float]) -> Evidence:
-        found = Answer(text=str(len(boxes)), question="?", score_method="boxes")
-        return Evidence(area=1, found=found, odds=1, boxes=tuple(SeenBox(Box(label="ship", box_px=b)) for b in boxes))
+Boxes = tuple[float, float, float, float]
 
+
+def seen(*boxes: Boxes, odds: float = 1.0) -> Evidence:
+    found = Answer(text=str(len(boxes)), question="?", score_method="boxes of at least 0.4")
+    return Evidence(area=1, found=found, odds=odds, boxes=tuple(SeenBox(Box(label="ship", box_px=b)) for b in boxes))
+
+
+def test_boxes_that_two_windows_saw_of_one_thing_count_once():
     windows = [seen((0, 0, 10, 10), (40, 0, 50, 10)), seen((41, 0, 51, 10)), seen()]
-    found, rests_on = Total().conclude(windows)
-    assert (found.text, found.score, found.score_method) == ("2", None, "boxes")
+    found, rests_on = count_boxes([windows])
+    assert (found.text, found.score, found.score_method) == ("2", None, "boxes of at least 0.4")
     assert rests_on == windows[:2]
+
+
+def test_boxes_are_counted_at_the_level_where_one_of_them_is_surest():
+    coarse, fine = [seen((0, 0, 9, 9), (20, 0, 29, 9), odds=9.0)], [seen((0, 0, 9, 9), odds=4.0), seen(odds=0.1)]
+    assert count_boxes([coarse, fine])[0].text == "2"
+    assert count_boxes([[replace(coarse[0], odds=2.0)], fine])[0].text == "1"
+
+
+def test_what_is_there_by_the_odds_of_its_windows_is_at_least_one():
+    found, rests_on = count_boxes([[seen(odds=7.0), seen(odds=0.1)]])
+    assert (found.text, found.score_method) == ("1", "no boxes of at least 0.4, but mean odds of 2 windows, by area")
+    assert [window.odds for window in rests_on] == [7.0]
+    assert count_boxes([[seen(odds=1.5), seen(odds=0.1)]])[0].text == "0"
