@@ -129,7 +129,8 @@ def run(
                 rows += new
                 with kept.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(asdict(row)) + "\n" for row in new)
-    return [row for row in rows if (row.scene, row.mode) in wanted]
+    # In one order for all modes: they are compared question by question.
+    return sorted((row for row in rows if (row.scene, row.mode) in wanted), key=lambda row: row.scene)
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------

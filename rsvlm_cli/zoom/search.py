@@ -50,7 +50,7 @@ class Search:
     def __init__(self, view: View, question: str, aim: Aim, label: str | None, budget: Budget) -> None:
         self.view, self.question, self.aim, self.label, self.budget = view, question, aim, label, budget
         self.statistic, self.looker = STATISTICS[aim], Looker(view, question, budget)
-        self.min_score = view.scene.settings.least_score(view.scene.quality, "count", label or "")
+        self.min_score = view.scene.settings.least_score(view.scene.quality)
         middle_px, self.coarsest_px = taught_sides_px(view, question)
         # Numbers that are asked for are summed, errors and all: as few as can be.
         self.leaf_px = (self.coarsest_px if aim is Aim.COUNT and label is None else None) or middle_px
