@@ -5,6 +5,7 @@ Beside ``config.json`` and ``model.safetensors`` a checkpoint of ours holds ``to
 settings are read (`export.text`); dialect, licence and data terms are known (`export.families`).
 """
 
+import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from export.builder import ExternalData, GraphBuilder
-from export.checkpoint import Checkpoint, open_checkpoint
+from export.checkpoint import CONFIG, Checkpoint, open_checkpoint
 from export.graph import DecoderLayout, write_decoder, write_vision
 from export.layers import LayerWriter
 from export.native import to_native
@@ -169,6 +170,7 @@ def pack(source: Source, out: Path, profile: Profile, *, overwrite: bool = False
             shutil.copyfile(checkpoint.folder / TOKENIZER, folder / TOKENIZER)
         else:
             source.tokenizer.save(str(folder / TOKENIZER), pretty=False)
+        (folder / CONFIG).write_text(json.dumps(checkpoint.config.to_json(), indent=1) + "\n", encoding="utf-8")
         write_manifest(folder, build_manifest(checkpoint, card, source.dialect, profile, layout))
     if find_native(profile):
         _offer_operators()

@@ -1,14 +1,14 @@
 """``rsvlm tune``: a model and a field office's own data to a bundle."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rsvlm_cli.commands.train import MinutesOption, TensorboardOption, ThreadsOption
 
 EXAMPLES = (
-    "rsvlm tune prepared --start CHECKPOINT --out runs/harbour --name harbour",
+    "rsvlm tune prepared --out runs/harbour --name harbour",
     "rsvlm tune prepared --start CHECKPOINT --out runs/harbour --full --lr 2e-5 --steps 1000",
     "rsvlm tune prepared --start RSUniVLM --out runs/harbour --four-bit",
 )
@@ -18,8 +18,13 @@ LEARN = "Learning"
 
 def tune(
     data: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of prepared sets, yours and any others.")],
-    start: Annotated[Path, typer.Option("--start", metavar="DIR", help="Checkpoint to start from, ours or released.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run; the bundle is DIR/bundle.")],
+    start: Annotated[
+        str,
+        typer.Option(
+            "--start", metavar="MODEL", help="What to start from: a checkpoint, ours or released, or a bundle."
+        ),
+    ] = "nano",
     name: Annotated[str, typer.Option("--name", help="Name of the tuned model.")] = "tuned",
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps.", rich_help_panel=LEARN)] = 300,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Views a step.", rich_help_panel=LEARN)] = 8,
@@ -39,7 +44,9 @@ def tune(
     four_bit: Annotated[
         bool, typer.Option("--four-bit", help="Hold frozen weights in 4 bits (QLoRA).", rich_help_panel=LEARN)
     ] = False,
-    full: Annotated[bool, typer.Option("--full", help="Train all weights, no LoRA.", rich_help_panel=LEARN)] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train all weights of a checkpoint, no LoRA.", rich_help_panel=LEARN)
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.", rich_help_panel=LEARN)] = 1,
     minutes: MinutesOption = None,
     tensorboard: TensorboardOption = False,
@@ -49,8 +56,10 @@ def tune(
     """Train a model further on your own data, and make a bundle of it (needs the train and export extras)."""
     import logging
     import sys
+    from dataclasses import replace
 
     from rsvlm_cli.errors import OutputExists, UsageError
+    from rsvlm_cli.runtime.bundle import write_manifest
     from rsvlm_cli.workshop import enter_workshop
 
     if full and four_bit:
@@ -79,9 +88,33 @@ def tune(
     )
     quiet = logging.getLogger("rsvlm_cli").level >= logging.ERROR
     options = Options(minutes=minutes, threads=threads, tensorboard=tensorboard, quiet=quiet)
-    recipe = make_recipe(start, data, stage, adapter, name=name, seed=seed)
-    if run_recipe(recipe, data, out, start, options):
-        packed = write_bundle(out, bundle, make_profile(ProfileName.INT8), overwrite=overwrite)
-        sys.stdout.write(f"{packed.bundle.path}\n")
+    checkpoint, known = _open_start(start, out / "start", full=full)
+    recipe = make_recipe(checkpoint, data, stage, adapter, name=name, seed=seed)
+    if run_recipe(recipe, data, out, checkpoint, options):
+        tuned = write_bundle(out, bundle, make_profile(ProfileName.INT8), overwrite=overwrite).bundle
+        if known:
+            write_manifest(tuned.path, replace(tuned.manifest, quality=known))
+        sys.stdout.write(f"{tuned.path}\n")
     elif not quiet:
         sys.stderr.write("note: the time is up; the same command goes on\n")
+
+
+def _open_start(start: str, unpacked: Path, *, full: bool) -> tuple[Path, dict[str, Any]]:
+    """Return a checkpoint folder, made of a bundle where that is what was named, and what still holds of its quality.
+
+    Scores are of the model before; from which probability a box or a cell counts is still the best that is known.
+    """
+    from export.unpack import unpack
+    from rsvlm_cli.errors import UsageError
+    from rsvlm_cli.runtime.bundle import MANIFEST, find_bundle, read_bundle
+
+    folder = Path(start)
+    if folder.is_dir() and not (folder / MANIFEST).is_file():
+        return folder, {}
+    bundle = read_bundle(find_bundle(start))
+    if full:
+        raise UsageError(f"--full: {start} is a bundle, its weights are rounded (leave it out, or --start CHECKPOINT)")
+    if not unpacked.exists():
+        unpack(bundle, unpacked)
+    kept = ("not_learnt", "best_thresholds", "label_thresholds")
+    return unpacked, {key: value for key, value in (bundle.manifest.quality or {}).items() if key in kept}

@@ -114,8 +114,8 @@ def open_session(
     # container or a batch system has withheld, and complains on stderr.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A waiting thread that spins takes the core from whatever else the machine does. Decoding the 1B model on two cores,
-    # tokens/s without spinning, with 300 us of it, without end: 30, 33, 36 alone; 13, 12, 8 beside one busy process.
+    # A waiting thread that spins takes the core from whatever else the machine does. Decoding the 1B model on two
+    # cores, tokens/s without spinning, with 300 us of it, without end: 30, 33, 36 alone; 13, 12, 8 beside another.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what fails comes back as an exception
     for library in find_libraries(ops):

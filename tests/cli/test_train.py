@@ -3,9 +3,12 @@
 import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from rsvlm_cli.runtime.bundle import read_bundle
+from export.unpack import WEIGHTS
+from rsvlm_cli.runtime.bundle import find_bundle, read_bundle
 from tests.train.recipes import TINY
 from tests.train.tiny_sets import make_tiny_set
 
@@ -41,6 +44,20 @@ def test_a_recipe_becomes_a_checkpoint_and_one_own_set_a_bundle(run, recipe):
     assert (again.exit_code, "--overwrite replaces it" in again.stderr) == (3, True)
 
 
+def test_the_embedded_model_goes_on_learning_and_keeps_its_thresholds(run, recipe):
+    pytest.importorskip("peft")
+    tuned = run("-q", "tune", "prepared", "--out", "mine", "--steps", "2", "--lr", "1e-3")
+    assert (tuned.exit_code, tuned.stdout) == (0, "mine/bundle\n"), tuned.stderr
+    before, after = read_bundle(find_bundle("nano")), read_bundle(recipe / "mine/bundle")
+    assert after.manifest.heads == before.manifest.heads
+    known = before.manifest.quality
+    assert after.manifest.quality == {k: known[k] for k in ("not_learnt", "best_thresholds", "label_thresholds")}
+    was, now = (load_file(recipe / "mine" / name)["heads.centres.weight"] for name in (WEIGHTS, f"start/{WEIGHTS}"))
+    assert 0 < float(np.abs(was - now).max()) < 0.01
+    refused = run("-q", "tune", "prepared", "--out", "other", "--full")
+    assert (refused.exit_code, "nano is a bundle" in refused.stderr) == (2, True)
+
+
 def test_an_estimate_says_what_each_stage_needs(run, recipe):
     done = run("train", "tiny.toml", "--estimate", "--processes", "2")
     assert done.exit_code == 0, done.stderr
@@ -55,7 +72,7 @@ def test_an_estimate_says_what_each_stage_needs(run, recipe):
         (("train", "nano"), 2, "no --out, wanted a folder"),
         (("train", "nano", "--out", "o", "--data", "empty"), 3, "no prepared set under empty"),
         (("train", "rsunivlm", "--out", "o", "--data", "prepared"), 3, "no prepared set under prepared"),
-        (("tune", "prepared", "--start", "gone", "--out", "o"), 3, "gone: no checkpoint"),
+        (("tune", "prepared", "--start", "gone", "--out", "o"), 4, "gone"),
         (("tune", "prepared", "--start", "g", "--out", "o", "--full", "--four-bit"), 2, "cannot be trained"),
     ],
 )

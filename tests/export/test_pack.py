@@ -58,7 +58,7 @@ def test_the_manifest_says_what_was_packed(bundle):
     assert Dialect.from_json(manifest.dialect) == NANO
     assert manifest.native == find_native(INT8)
     graphs = {"vision.onnx", "vision.native.onnx", "decoder.onnx", "decoder.native.onnx"}
-    assert set(manifest.files) == {*graphs, "vision.bin", "decoder.bin", "tokenizer.json"}
+    assert set(manifest.files) == {*graphs, "vision.bin", "decoder.bin", "tokenizer.json", "config.json"}
 
 
 @pytest.mark.parametrize(
