@@ -11,12 +11,9 @@ Exit 1 if a step fails or a limit is passed: 5 GB for the import, 2.5 GB for eve
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +21,7 @@ import rasterio
 from rasterio.transform import from_origin
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from benchmarks.process import Step, run
 from export.text import QWEN2_WORDS
 from model.config import ModelConfig
 from model.weights import RSUNIVLM, expected_shapes
@@ -94,18 +92,6 @@ PROMPTS = {
 """Source: the examples of the released demo, byte for byte."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A process that ended: seconds of wall time, peak memory in 10^9 bytes, and what it printed."""
-
-    name: str
-    seconds: float
-    peak_gb: float
-    code: int
-    stdout: str
-    stderr: str
-
-
 def make_tokenizer() -> Tokenizer:
     """Make a tokenizer of the released size whose template tokens have the released numbers."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -164,19 +150,6 @@ def draw_weight(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> 
     values = rng.standard_normal(shape, np.float32)
     values *= 0.02 if "embed_tokens" in name else float(np.prod(shape[1:])) ** -0.5
     return values.astype(np.float16)
-
-
-def run(name: str, command: Sequence[str], env: dict[str, str], cwd: Path) -> Step:
-    """Run a process and measure it."""
-    with (cwd / "stdout").open("w+b") as out, (cwd / "stderr").open("w+b") as err:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=env, cwd=cwd)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-    texts = [(cwd / stream).read_text("utf-8") for stream in ("stdout", "stderr")]
-    kibi = 1 if sys.platform == "darwin" else 1024
-    return Step(name, seconds, usage.ru_maxrss * kibi / 1e9, process.returncode, *texts)
 
 
 def write_rasters(folder: Path) -> None:

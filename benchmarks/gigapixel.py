@@ -19,11 +19,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import rasterio
 from rasterio.enums import Resampling
 
+from benchmarks import process
 from benchmarks.big_scene import SceneRecipe, counts_for, write_scene
 from train.data.scenes.palette import MASK_LABELS
 
@@ -102,31 +104,23 @@ def run(arguments: list[str], kept: Path) -> Run:
     """
     if kept.exists():
         return Run(**json.loads(kept.read_text("utf-8")))
-    # A process in between, so that ru_maxrss is this run's and not the greatest of all runs so far.
-    probe = (
-        "import json, resource, subprocess, sys, time; start = time.perf_counter(); "
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE); "
-        "usage = resource.getrusage(resource.RUSAGE_CHILDREN); took = time.perf_counter() - start; "
-        "sys.stderr.write(json.dumps([took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024])); "
-        "sys.stdout.buffer.write(done.stdout); sys.exit(done.returncode)"
-    )
-    done = subprocess.run([sys.executable, "-c", probe, *arguments], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(arguments)}: exit {done.returncode}: {done.stderr[-500:]}")
-    seconds, cpu_s, peak_mb = json.loads(done.stderr.splitlines()[-1][done.stderr.splitlines()[-1].rindex("[") :])
-    found = Run(seconds, cpu_s, peak_mb, json.loads(done.stdout))
+    with TemporaryDirectory() as folder:
+        step = process.run(kept.stem, arguments, None, Path(folder))
+    if step.code != 0:
+        raise SystemExit(f"{' '.join(arguments)}: exit {step.code}: {step.stderr[-500:]}")
+    found = Run(step.seconds, step.cpu_s, step.peak_gb * 1e9 / 2**20, json.loads(step.stdout))
     kept.write_text(json.dumps(asdict(found)), encoding="utf-8")
     return found
 
 
 def run_killed(arguments: list[str], journal: Path, n_windows: int) -> int:
     """Start a process, kill it once half of its windows are in the journal; return how many were."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
+    doomed = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while doomed.poll() is None:
         n_done = sum(1 for _ in journal.open("rb")) - 1 if journal.exists() else 0
         if n_done >= n_windows // 2:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            doomed.send_signal(signal.SIGKILL)
+            doomed.wait()
             return n_done
         time.sleep(0.5)
     raise SystemExit("the run that was to be killed ended before its half")
@@ -239,6 +233,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--model", default="nano", help="bundle name or folder")
     chosen = parser.parse_args()
+    chosen.folder = chosen.folder.resolve()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     how = ["--model", chosen.model, "--threads", str(chosen.threads)]
     jobs = ["--jobs", str(chosen.jobs)]

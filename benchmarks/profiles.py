@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.full_size import run
+from benchmarks.process import run
 from export.pack import open_source, pack
 from export.quantise import ProfileName, VisionName, make_profile
 from rsvlm_cli.commands.demo import draw_place

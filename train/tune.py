@@ -1,6 +1,7 @@
 """The recipe of a model that goes on learning from a field office's own sets."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from model.config import ModelConfig
@@ -12,6 +13,9 @@ from train.data.shares import Mix
 
 TEMPERATURE = 2.0
 """A small set of one's own is not drowned by a large one that keeps what was known."""
+
+SEEING = r"vision\.layers\..+(_proj|fc[12])"
+"""What an adapter learns beside, where the tower answers by heads of its own: they see no more than it does."""
 
 
 def make_recipe(start: Path, data: Path, stage: Stage, adapter: Adapter | None, *, name: str, seed: int) -> Recipe:
@@ -35,6 +39,8 @@ def make_recipe(start: Path, data: Path, stage: Stage, adapter: Adapter | None, 
         said = None if released else json.loads((start / "dialect.json").read_text(encoding="utf-8"))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{start}: no checkpoint: {error} (wanted config.json and model.safetensors)") from error
+    if adapter is not None and config.labels:
+        adapter = replace(adapter, targets=f"({SEEING}|{adapter.targets})")
     names = [folder.name for folder in prepared_folders(data) if folder != data]
     if not names:
         raise InputError(f"{data}: is one prepared set, wanted the folder that holds it")

@@ -24,11 +24,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.full_size import run, write_rasters
+from benchmarks.full_size import write_rasters
 from benchmarks.peers.contenders import DECODERS, TOWERS, Contender
 from benchmarks.peers.models import make_model, released_config
 from benchmarks.peers.plan import REPLY
 from benchmarks.peers.table import COLD, Results, page
+from benchmarks.process import run
 from model.config import ModelConfig
 from rsvlm_cli.runtime.native.build import find_compiler
 from rsvlm_cli.runtime.ops import build_native, describe_native

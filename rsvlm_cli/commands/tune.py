@@ -83,7 +83,8 @@ def tune(
         batch=batch,
         pieces=pieces,
         lr=peak,
-        tower_lr=peak / 5 if full else peak,  # beside an adapter of the tower its heads alone are trained
+        # Beside frozen weights heads and small matrices are all that the tower learns by.
+        tower_lr=peak / 5 if full else 5 * peak,
         warmup=max(1, steps // 20),
     )
     quiet = logging.getLogger("rsvlm_cli").level >= logging.ERROR

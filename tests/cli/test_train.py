@@ -53,7 +53,7 @@ def test_the_embedded_model_goes_on_learning_and_keeps_its_thresholds(run, recip
     known = before.manifest.quality
     assert after.manifest.quality == {k: known[k] for k in ("not_learnt", "best_thresholds", "label_thresholds")}
     was, now = (load_file(recipe / "mine" / name)["heads.centres.weight"] for name in (WEIGHTS, f"start/{WEIGHTS}"))
-    assert 0 < float(np.abs(was - now).max()) < 0.01
+    assert 0 < float(np.abs(was - now).max()) < 0.02
     refused = run("-q", "tune", "prepared", "--out", "other", "--full")
     assert (refused.exit_code, "nano is a bundle" in refused.stderr) == (2, True)
 
