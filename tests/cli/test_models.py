@@ -34,7 +34,7 @@ def test_released_weights_come_in_answer_and_go(run, home, checkpoint):
     shown = run("models", "show", "rsunivlm-1b").stdout
     assert "repetition_penalty: 1.1" in shown
     assert "accepted how: --accept-licence" in shown
-    assert run("models", "verify", "rsunivlm-1b").stdout == "rsunivlm-1b: 7 files are whole\n"
+    assert run("models", "verify", "rsunivlm-1b").stdout == "rsunivlm-1b: 8 files are whole\n"
     asked = run("ask", "scene.tif", "Is there water?", "--model", "rsunivlm-1b", "--json")
     assert asked.exit_code == 0, asked.stderr
     assert json.loads(asked.stdout)["results"][0]["text"] in ("yes", "no")
