@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from rsvlm_cli.results import Answer
-from rsvlm_cli.tasks.heads import SHARPNESS
+from rsvlm_cli.tasks.heads import MOST_SURE, odds_there
 from rsvlm_cli.tasks.merge import BoxMerger, SeenBox
 from rsvlm_cli.tasks.zoom import Aim
 
@@ -37,7 +37,7 @@ EVEN_ODDS = 0.03
 ratios average one, whatever they are of; so a window's odds are divided by this."""
 
 EVEN_ODDS_OF_HEAD = 0.12
-"""The same where the tower's head says what a cell is, whose odds count by `SHARPNESS`: found by maximum likelihood
+"""The same of `heads.odds_there`, where the tower's head says what a cell is: found by maximum likelihood
 (``python -m benchmarks.uhr --fit``). Less than of pictures of something, for most windows of a scene are empty."""
 
 
@@ -96,9 +96,9 @@ def odds_by_cells(p_core: np.ndarray, *, by_head: bool = False) -> float:
         p_core: ``(G, G)`` in [0, 1], the probability that each cell is of the thing's core, or its centre.
         by_head: whether the tower's head says so, and not the decoder.
     """
-    even_odds, sharpness = (EVEN_ODDS_OF_HEAD, SHARPNESS) if by_head else (EVEN_ODDS, 1.0)
-    p = min(float(p_core.max()), 1 - 1 / MAX_ODDS)
-    return min(max(math.pow(p / (1 - p) / even_odds, sharpness), 1 / MAX_ODDS), MAX_ODDS)
+    p = min(float(p_core.max()), MOST_SURE)
+    odds = odds_there(p_core, EVEN_ODDS_OF_HEAD) if by_head else p / (1 - p) / EVEN_ODDS
+    return min(max(odds, 1 / MAX_ODDS), MAX_ODDS)
 
 
 def odds_of(window: Evidence) -> float:

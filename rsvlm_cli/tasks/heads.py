@@ -6,6 +6,8 @@ with them where they know the word that is asked for, and with its decoder every
 Axes: P visual tokens, G = 2 sqrt(P) cells a side, L labels.
 """
 
+import math
+
 import numpy as np
 
 from rsvlm_cli.results import Answer
@@ -14,6 +16,9 @@ from rsvlm_cli.tasks.grammar import BoxFrac
 
 LEAST_CENTRE = 0.03
 """Cells less probable than this are no object's centre for anybody."""
+
+MOST_SURE = 1 - 1e-4
+"""No cell is surer."""
 
 EVEN = 0.25
 """Of the most probable cell, where ``rsvlm eval --fit`` found nothing: a thing is there as likely as not."""
@@ -64,6 +69,17 @@ def read_boxes(label: str, p_centre: np.ndarray, sides: np.ndarray, min_score: f
     ]
 
 
+def odds_there(p_centre: np.ndarray, even_odds: float) -> float:
+    """Return the odds that a thing is there, from its most probable cell.
+
+    Args:
+        p_centre: ``(G, G)``, the probability that a cell is the thing's centre.
+        even_odds: of the most probable cell where the thing is as likely there as not.
+    """
+    p = min(float(p_centre.max()), MOST_SURE)
+    return math.pow(p / (1 - p) / even_odds, SHARPNESS)
+
+
 def read_presence(question: str, p_centre: np.ndarray, even: float = EVEN) -> Answer:
     """Say whether a thing is there, from its most probable cell.
 
@@ -72,8 +88,7 @@ def read_presence(question: str, p_centre: np.ndarray, even: float = EVEN) -> An
         p_centre: ``(G, G)``, the probability that a cell is the thing's centre.
         even: of the most probable cell of a picture that holds the thing as likely as not, in (0, 1).
     """
-    p = min(float(p_centre.max()), 1 - LEAST_CENTRE**2)
-    odds = (p / (1 - p) * (1 - even) / even) ** SHARPNESS
+    odds = odds_there(p_centre, even / (1 - even))
     p_yes = odds / (1 + odds)
     text, score = ("yes", p_yes) if p_yes >= 0.5 else ("no", 1 - p_yes)
     return Answer(

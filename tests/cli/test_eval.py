@@ -14,10 +14,12 @@ from rsvlm_cli.commands import detect, detect_change, ground, segment
 from rsvlm_cli.errors import ReplyMalformed
 from rsvlm_cli.results import Answer, Box, ClassScores, Mask, Report, Source
 from rsvlm_cli.runtime.bundle import read_bundle
+from rsvlm_cli.settings import Settings
 from tests.train.published_sets import half, set_folder, write_image, write_json, write_pixels, write_text
 from train.data.records import Record, read_records
 from train.evaluate.bench import COMMAND_DEFAULTS, Defaults
-from train.evaluate.fit import equal_errors
+from train.evaluate.fit import equal_errors, fit_thresholds
+from train.evaluate.suite import Suite
 
 SUITE = Path(__file__).parents[2] / "benchmarks" / "suites" / "shared-data.toml"
 COLOURS = {"Building": "#010203", "Land (unpaved area)": "#0A0B0C", "Road": "#101112", "Vegetation": "#202122"}
@@ -272,6 +274,25 @@ def test_a_real_model_is_scored_on_the_places_kept_from_training_and_stamped(run
     assert all(0 <= quality["best_thresholds"][task] <= 1 for task in ("detect", "ground", "ask"))
     assert 0.01 <= quality["label_thresholds"]["count"]["building"] <= 1
     assert quality["label_thresholds"]["segment"].keys() == {"building", "unpaved land", "road", "vegetation", "water"}
+
+
+def test_what_no_image_is_complete_in_has_no_threshold(data, scenes):
+    rows = (("count", '["ship"]'), ("presence", '["ship"]'), ("count", '["building"]'))
+    lines = [
+        line
+        for kind, labels in rows
+        for line in (
+            "[[row]]",
+            f'name = "{kind}"',
+            f'kind = "{kind}"',
+            f"labels = {labels}",
+            'sets = ["buildings-openaerialmap"]',
+        )
+    ]
+    write_text(scenes / "suite.toml", 'name = "x"', *lines)
+    found = fit_thresholds(Suite.from_toml(scenes / "suite.toml"), data, Settings(tta=1), "all", limit=2)
+    assert found.boxes == {}
+    assert found.labels["count"].keys() == {"building"}
 
 
 def test_what_cannot_be_evaluated_is_one_line(run, data, scenes):

@@ -87,7 +87,8 @@ def fit_thresholds(
         )
 
         def detected(row: Row, task: str) -> list[Detected]:
-            return [detect_in(bench, name, row.labels, task) for name in row.sets if name in records]
+            every = (detect_in(bench, name, row.labels, task) for name in row.sets if name in records)
+            return [each for each in every if each.everything]  # a set may be complete in none of the labels
 
         for row in rows:
             if row.kind is Kind.DETECT:
@@ -95,7 +96,7 @@ def fit_thresholds(
                     boxes[task] += [_fit_boxes(each, each.n_truths) for each in detected(row, task)]
                 continue
             if row.kind is Kind.PRESENCE:
-                boxes["ask"] += map(_fit_presence, detected(row, "ground"))
+                boxes["ask"] += [_fit_presence(each) for each in detected(row, "ground") if each.n_truths]
                 continue
             if row.kind is Kind.COUNT:
                 (label,) = row.labels
@@ -111,7 +112,9 @@ def fit_thresholds(
     return Thresholds(
         boxes={task: round(float(np.mean(values)), 3) for task, values in boxes.items() if values},
         labels={
-            task: {label: round(float(np.exp(np.mean(np.log(values)))), 3) for label, values in by_label.items()}
+            task: {
+                label: round(float(np.exp(np.mean(np.log(values)))), 3) for label, values in by_label.items() if values
+            }
             for task, by_label in found.items()
         },
     )
