@@ -55,6 +55,10 @@ StretchOption = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+DemOption = Annotated[
+    str | None,
+    typer.Option("--dem", metavar="FILE", help="Terrain model, to place by RPCs.", rich_help_panel=INPUT),
+]
 MinScoreOption = Annotated[
     float | None,
     typer.Option("--min-score", min=0, max=1, help="Leave out boxes that score less.", rich_help_panel=MODEL),
@@ -119,6 +123,7 @@ class InputOptions:
 
     bands: BandsOption = None
     stretch: StretchOption = "auto"
+    dem: DemOption = None
     window: Annotated[
         str | None,
         typer.Option(
@@ -246,6 +251,7 @@ class ModelOptions:
             tta=self.tta,
             bands=read.bands,
             stretch=read.stretch,
+            dem=read.dem,
             window=read.region(),
             aoi=None if read.aoi is None else str(read.aoi),
             **more,
@@ -310,7 +316,7 @@ class OutputOptions:
 
         chosen = {field.name: getattr(self, field.name) for field in fields(self)}
         command = shlex.join(["rsvlm", *sys.argv[1:]])
-        return Targets(**chosen, bands=read.bands, stretch=read.stretch, command=command)
+        return Targets(**chosen, bands=read.bands, stretch=read.stretch, dem=read.dem, command=command)
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -329,7 +329,7 @@ def open_scenes(paths: Sequence[str], settings: Settings) -> Iterator[list[Scene
     """
     start = time.perf_counter()
     how = Comparison(
-        bands=settings.bands, stretch=settings.stretch, dates=settings.dates,
+        bands=settings.bands, stretch=settings.stretch, dem=settings.dem, dates=settings.dates,
         coregister=settings.coregister, radiometry=settings.radiometry,
     )  # fmt: skip
     with open_dates(paths, how) as dates:

@@ -22,7 +22,7 @@ class Settings:
         device, threads: where the model runs.
         max_tokens: instead of the task's own budget, or None.
         temperature, seed: of sampling free text; replies under a grammar are always decoded greedily.
-        bands, stretch: as `geo.raster.open_raster`.
+        bands, stretch, dem: as `geo.raster.open_raster`.
         window: the part to look at, as `geo.region.parse_region`, or None for all of it.
         aoi: a vector file of the part to look at, as `geo.aoi.read_aoi`, or None.
         tile: ``auto``, ``whole``, or the side of a window in raster pixels.
@@ -45,6 +45,7 @@ class Settings:
     seed: int = 0
     bands: str | None = None
     stretch: str = "auto"
+    dem: str | None = None
     window: str | None = None
     aoi: str | None = None
     tile: str = "whole"

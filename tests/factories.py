@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
+from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
 UTM33 = "EPSG:32633"
@@ -55,3 +56,27 @@ def write_geotiff(
         if colours:
             dataset.colorinterp = colours
     return path
+
+
+def write_rpcs(path: Path, pixels: np.ndarray) -> Path:
+    """Write what a camera sees whose line and sample are latitude and longitude, moved by the height above 250 m."""
+    bands, height, width = pixels.shape
+    zero = [0.0] * 20
+    line, sample, one = ([*zero[:k], v, *zero[k + 1 :]] for k, v in ((2, -1.0), (1, 1.0), (0, 1.0)))
+    rpcs = RPC(
+        height_off=250, height_scale=500, lat_off=45.0, lat_scale=0.01, long_off=15.0, long_scale=0.01,
+        line_off=height / 2, line_scale=height / 2, samp_off=width / 2, samp_scale=width / 2, line_num_coeff=line,
+        line_den_coeff=one, samp_num_coeff=[*sample[:3], 0.5, *sample[4:]], samp_den_coeff=one,
+    )  # fmt: skip
+    keys = {"driver": "GTiff", "width": width, "height": height, "count": bands, "dtype": pixels.dtype}
+    with rasterio.open(path, "w", **keys, rpcs=rpcs) as dataset:
+        dataset.write(pixels)
+    return path
+
+
+def write_slope(path: Path, *, west: float = 14.98, columns: int = 100, **keys) -> Path:
+    """Write heights of 275 m on 15 E that rise by 12.5 m for each hundredth of a degree eastward."""
+    step = 0.0004
+    height = 275 + 12.5 * (west + (np.arange(columns) + 0.5) * step - 15) / 0.01
+    pixels = np.repeat(height.astype(np.float32)[None, None], 100, axis=1)
+    return write_geotiff(path, pixels, transform=Affine(step, 0, west, 0, -step, 45.02), **{"crs": "EPSG:4326"} | keys)

@@ -45,6 +45,7 @@ class Comparison:
         bands: for all, as `bands.choose_bands`.
         stretch: as `stretch.StretchRule.parse`. All dates of one data type share one law, so that a change of stretch
             is not taken for a change on the ground.
+        dem: for all, as `place.place_raster`.
         coregister: whether a measured shift is undone.
         radiometry: ``match`` brings later dates to the light of the first, ``none`` does not, ``auto`` does unless the
             stretch fixes the values by itself.
@@ -54,6 +55,7 @@ class Comparison:
 
     bands: str | None = None
     stretch: str = "auto"
+    dem: str | None = None
     coregister: bool = False
     radiometry: Literal["auto", "match", "none"] = "auto"
     dates: str | None = None
@@ -115,7 +117,7 @@ def open_dates(paths: Sequence[str | Path], how: Comparison | None = None) -> It
     rule = StretchRule.parse(how.stretch)
     asked = parse_dates(how.dates, len(paths)) if how.dates is not None else ()
     with ExitStack() as stack:
-        natives = [stack.enter_context(open_unstretched(path, how.bands)) for path in paths]
+        natives = [stack.enter_context(open_unstretched(path, how.bands, how.dem)) for path in paths]
         for raster, date in zip(natives, asked, strict=False):
             raster.dated = Dated(date=date, by="asked")
         a = natives[0]

@@ -11,7 +11,9 @@ from rsvlm_cli.geo.georef import Georeference, box_ring, close_ring, densify, un
 from rsvlm_cli.geo.raster import Raster, open_raster
 
 
-def describe_raster(path: str | Path, *, bands: str | None = None, stretch: str = "auto") -> dict[str, Any]:
+def describe_raster(
+    path: str | Path, *, bands: str | None = None, stretch: str = "auto", dem: str | None = None
+) -> dict[str, Any]:
     """Describe a raster and what the model would be shown of it; JSON types only.
 
     Keys: ``path, driver, width_px, height_px, dtype, bands`` (``index, name, colour`` of each), ``crs, transform,
@@ -23,7 +25,7 @@ def describe_raster(path: str | Path, *, bands: str | None = None, stretch: str 
     Raises:
         RasterUnreadable, BandsMissing, UsageError: as `raster.open_raster`.
     """
-    with open_raster(path, bands=bands, stretch=stretch) as raster, gdal_session(path):
+    with open_raster(path, bands=bands, stretch=stretch, dem=dem) as raster, gdal_session(path):
         dataset = raster.dataset
         first = raster.bands.indexes[0]
         rows, columns = dataset.block_shapes[first - 1]

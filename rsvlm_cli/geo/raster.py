@@ -21,7 +21,7 @@ from rsvlm_cli.geo.bands import BandChoice, BandFacts, BandMode, choose_bands
 from rsvlm_cli.geo.calibrate import Calibration, convert_values, find_calibration
 from rsvlm_cli.geo.dates import Dated, find_date
 from rsvlm_cli.geo.gdal import WINDOW_CACHE_BYTES, gdal_session, open_dataset
-from rsvlm_cli.geo.locate import Location, locate
+from rsvlm_cli.geo.locate import Location
 from rsvlm_cli.geo.place import place_raster
 from rsvlm_cli.geo.stretch import MID_TONE, Stretch, StretchRule, fit_stretch
 from rsvlm_cli.results import Affine6, Alignment, BoxPx, Source
@@ -272,37 +272,36 @@ class Raster(AbstractContextManager["Raster"]):
 
 
 @contextmanager
-def open_raster(path: str | Path, *, bands: str | None = None, stretch: str = "auto") -> Iterator[Raster]:
+def open_raster(
+    path: str | Path, *, bands: str | None = None, stretch: str = "auto", dem: str | None = None
+) -> Iterator[Raster]:
     """Open a raster, choose its bands and fix its stretch.
 
     Args:
         path: a local file of any format of `gdal.DRIVERS`, or GDAL's name of one inside another.
         bands: as `bands.choose_bands`.
         stretch: as `stretch.StretchRule.parse`.
+        dem: as `place.place_raster`.
 
     Raises:
         UsageError: if ``bands`` or ``stretch`` is malformed.
         BandsMissing: if a band that was asked for is not there.
         RasterUnreadable: if the file is missing, broken, complex or too large to be read honestly.
+        InputError: as `place.place_raster`.
     """
     rule = StretchRule.parse(stretch)
-    with open_unstretched(path, bands) as raster:
+    with open_unstretched(path, bands, dem) as raster:
         yield raster.fit(rule)
 
 
-def open_unstretched(path: str | Path, bands: str | None) -> Raster:
+def open_unstretched(path: str | Path, bands: str | None, dem: str | None = None) -> Raster:
     """Open a raster whose stretch is not fixed yet; errors as `open_raster`."""
     dataset = open_dataset(path)
     name = str(path)
     try:
         with gdal_session(path):
             choice = choose_bands(band_facts(dataset, name), bands)
-            view, how = place_raster(dataset, choice) or (dataset, "")
-            location = locate(view, name)
-            if how:
-                size = f"pixels are those of a north-up grid, {view.width} x {view.height}"
-                told = (*location.warnings, f"{name}: placed by {how}; {size}")
-                location = replace(location, placed_by=f"{how}; warped to a north-up grid", warnings=told)
+            view, location = place_raster(dataset, name, choice, dem)
             raster = Raster(view, name, choice, location)
             raster.stored = dataset
             raster.calibration = find_calibration(dataset, name, choice.indexes)

@@ -46,7 +46,7 @@ class Targets:
         stac: a STAC item of the result and its files, or None.
         show: whether to draw it on the terminal.
         overwrite: whether files are replaced.
-        bands, stretch: how pictures are read for drawing, as the model's were.
+        bands, stretch, dem: how pictures are read for drawing, as the model's were.
         command: what the user typed.
     """
 
@@ -60,6 +60,7 @@ class Targets:
     overwrite: bool = False
     bands: str | None = None
     stretch: str = "auto"
+    dem: str | None = None
     command: str = ""
 
     @property
@@ -233,12 +234,14 @@ def read_pictures(report: Report, targets: Targets, max_side_px: int = MAX_SIDE_
             how = Comparison(
                 bands=targets.bands,
                 stretch=targets.stretch,
+                dem=targets.dem,
                 radiometry="none" if unmatched else "match",
                 known=known,
             )
             rasters = stack.enter_context(open_dates([source.path for source in sources], how)).rasters
         else:
-            rasters = [stack.enter_context(open_raster(sources[0].path, bands=targets.bands, stretch=targets.stretch))]
+            as_seen = open_raster(sources[0].path, bands=targets.bands, stretch=targets.stretch, dem=targets.dem)
+            rasters = [stack.enter_context(as_seen)]
         return [
             Picture(pixels=raster.read(area, size).pixels, area_px=area, title=Path(raster.path).name)
             for raster in rasters

@@ -10,9 +10,11 @@ import rasterio
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from rsvlm_cli.geo.raster import open_raster
+from rsvlm_cli.output import deliver
 from rsvlm_cli.output.document import dump
 from rsvlm_cli.runtime.bundle import read_bundle, write_manifest
-from tests.factories import draw_scene, write_geotiff
+from tests.factories import draw_scene, write_geotiff, write_rpcs, write_slope
 
 TASKS = {
     "ask": ("ask", "scene.tif", "Is there water?", "How many ships are there?"),
@@ -224,6 +226,19 @@ def test_a_described_region_may_be_given_in_pixels_map_or_degrees(report):
     ]
     boxes = [report("describe", "scene.tif", *region)["results"][1]["box_px"] for region in regions]
     np.testing.assert_allclose(boxes, [[100, 120, 180, 200]] * 3, atol=1e-6)
+
+
+def test_a_terrain_model_places_the_scene_and_the_pictures_of_it(run, report, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(deliver, "open_raster", lambda path, **how: drawn.append(how) or open_raster(path, **how))
+    scene, dem = write_rpcs(tmp_path / "a.tif", draw_scene((300, 240))), write_slope(tmp_path / "dem.tif")
+    said = report("caption", scene, "--dem", dem, "--max-tokens", "2", "--preview", tmp_path / "a.png")
+    assert f"its RPCs on the heights of {dem}" in said["sources"][0]["placed_by"]
+    assert [how["dem"] for how in drawn] == [str(dem)]
+    assert f"placed_by: its RPCs on the heights of {dem}" in run("info", scene, "--dem", dem).stdout
+    refused = run("caption", scene, "--dem", "nowhere.tif")
+    assert refused.exit_code == 3
+    assert "nowhere.tif: no such file" in refused.stderr
 
 
 def test_info_tells_place_bands_and_stretch(run, scenes):

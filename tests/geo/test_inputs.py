@@ -11,15 +11,15 @@ from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.rpc import RPC
 from rasterio.transform import Affine
 from rasterio.warp import transform as warp_points
 
+from rsvlm_cli.errors import InputError, NotGeoreferenced, RastersDoNotOverlap, RasterUnreadable
 from rsvlm_cli.geo.align import Comparison, open_dates
 from rsvlm_cli.geo.describe import describe_raster
 from rsvlm_cli.geo.georef import Georeference
 from rsvlm_cli.geo.raster import Raster, open_raster
-from tests.factories import ONE_METRE, UTM33, draw_scene, write_geotiff
+from tests.factories import ONE_METRE, UTM33, draw_scene, write_geotiff, write_rpcs, write_slope
 
 SCENE = draw_scene((200, 160), buildings=5)
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
@@ -196,22 +196,6 @@ def test_a_later_date_placed_by_control_points_comes_to_the_grid_of_the_first(tm
         assert "16 ground control points" in (b.read().source.placed_by or "")
 
 
-def write_rpcs(path: Path, pixels: np.ndarray) -> Path:
-    """Write what a camera sees whose line and sample are latitude and longitude, moved by the height above 250 m."""
-    bands, height, width = pixels.shape
-    zero = [0.0] * 20
-    line, sample, one = ([*zero[:k], v, *zero[k + 1 :]] for k, v in ((2, -1.0), (1, 1.0), (0, 1.0)))
-    rpcs = RPC(
-        height_off=250, height_scale=500, lat_off=45.0, lat_scale=0.01, long_off=15.0, long_scale=0.01,
-        line_off=height / 2, line_scale=height / 2, samp_off=width / 2, samp_scale=width / 2, line_num_coeff=line,
-        line_den_coeff=one, samp_num_coeff=[*sample[:3], 0.5, *sample[4:]], samp_den_coeff=one,
-    )  # fmt: skip
-    keys = {"driver": "GTiff", "width": width, "height": height, "count": bands, "dtype": pixels.dtype}
-    with rasterio.open(path, "w", **keys, rpcs=rpcs) as dataset:
-        dataset.write(pixels)
-    return path
-
-
 def test_rpcs_place_a_raster_to_within_a_pixel_at_the_height_they_name(tmp_path: Path) -> None:
     pixels, middles = spots(300, 240)
     with open_raster(write_rpcs(tmp_path / "a.tif", pixels)) as raster:
@@ -226,6 +210,67 @@ def test_rpcs_place_a_raster_to_within_a_pixel_at_the_height_they_name(tmp_path:
         assert off_px(raster, places) < 1
         chip = raster.read()
     assert chip.valid.mean() > 0.9
+
+
+def slope_places() -> np.ndarray:
+    """Return where on the slope the spots lie: 10 m above 250 m move what the camera sees by 0.01 of half its width."""
+    _, middles = spots(300, 240)
+    lon = [15 + 0.01 * ((c - 0.5 - 150) / 150 - 0.025) / 1.0125 for c, _ in middles]
+    lat = [45 - 0.01 * (r - 0.5 - 120) / 120 for _, r in middles]
+    return np.column_stack(warp_points("EPSG:4326", "EPSG:32633", lon, lat))
+
+
+def test_rpcs_on_a_terrain_model_place_a_raster_to_within_a_pixel(tmp_path: Path) -> None:
+    scene = write_rpcs(tmp_path / "a.tif", spots(300, 240)[0])
+    dem = str(write_slope(tmp_path / "Slope of 2024.tif"))
+    with open_raster(scene, dem=dem) as raster:
+        by = f"its RPCs on the heights of {dem} (250 m where that has none); warped to a north-up grid"
+        assert raster.placed_by == by
+        assert not [warning for warning in raster.warnings if "relief" in warning or "changes nothing" in warning]
+        assert off_px(raster, slope_places()) < 1
+        assert raster.read().source.placed_by == by
+    with open_raster(scene) as raster:
+        assert off_px(raster, slope_places()) > 3
+    with open_dates([scene, scene], Comparison(radiometry="none", dem=dem)) as dates:
+        assert off_px(dates.rasters[1], slope_places()) < 1
+    assert describe_raster(scene, dem=dem)["placed_by"] == by
+
+
+def test_a_terrain_model_with_gaps_leaves_none_in_the_picture(tmp_path: Path) -> None:
+    scene = write_rpcs(tmp_path / "a.tif", spots(300, 240)[0])
+    west_half = write_slope(tmp_path / "dem.tif", columns=50)
+    with open_raster(scene, dem=str(west_half)) as raster:
+        assert raster.read().valid.mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "told"),
+    [
+        ({"crs": None}, NotGeoreferenced, "has no CRS or no transform"),
+        ({"west": 16.0}, RastersDoNotOverlap, r"has no height of the ground of .*a\.tif"),
+    ],
+)
+def test_a_terrain_model_that_gives_no_height_is_refused(
+    tmp_path: Path, keys: dict, error: type[InputError], told: str
+) -> None:
+    scene = write_rpcs(tmp_path / "a.tif", spots(300, 240)[0])
+    dem = write_slope(tmp_path / "dem.tif", **keys)
+    with pytest.raises(error, match=rf"dem\.tif: {told}"), open_raster(scene, dem=str(dem)):
+        pass
+
+
+def test_a_terrain_model_that_is_none_is_refused(tmp_path: Path) -> None:
+    scene = write_rpcs(tmp_path / "a.tif", spots(300, 240)[0])
+    (tmp_path / "dem.txt").write_text("heights")
+    for name, told in (("nowhere.tif", "no such file"), ("dem.txt", "cannot be read")):
+        with pytest.raises(RasterUnreadable, match=f"{name}: {told}"), open_raster(scene, dem=str(tmp_path / name)):
+            pass
+
+
+def test_a_terrain_model_for_a_raster_with_a_place_of_its_own_changes_nothing_and_that_is_said(tmp_path: Path) -> None:
+    with open_raster(write_geotiff(tmp_path / "a.tif", SCENE), dem="dem.tif") as raster:
+        assert raster.placed_by == "transform"
+        assert raster.warnings == (f"{raster.path}: is not placed by RPCs, so --dem dem.tif changes nothing",)
 
 
 def test_a_white_that_is_zero_stays_white_on_a_map_grid(tmp_path: Path) -> None:
