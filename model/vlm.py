@@ -12,9 +12,6 @@ from model.decoder import Decoder, KVCache
 from model.heads import DenseHeads, Evidence, Seen
 from model.vision import VisionTower, build_projector, init_weights
 
-MARK_EPS = 1e-6
-"""Beside the mean square of a mark."""
-
 IMAGE_SLOT = -200
 """Stands in the token ids where one image's vectors go. Source: LLaVA's IMAGE_TOKEN_INDEX."""
 
@@ -76,7 +73,7 @@ class VLM(nn.Module):
         embeds = self.decoder.embed_tokens(ids.clamp(min=0)).to(features.dtype)
         return embeds.masked_scatter(slots[..., None], vectors)
 
-    def spots(self, features: Tensor, images: Tensor, cells: Tensor, marks: Tensor, gain: float) -> Tensor:
+    def spots(self, features: Tensor, images: Tensor, cells: Tensor, marks: Tensor, gain: float, eps: float) -> Tensor:
         """Return the vectors of visual tokens that are fed once more, to be read there.
 
         Args:
@@ -85,6 +82,7 @@ class VLM(nn.Module):
             cells: ``(B, K)`` int64 in [0, P), the visual token of each spot.
             marks: ``(B, K, M)`` int64, tokens of which a mark is the sum of the embeddings; -1 for none.
             gain: factor on a mark that is added.
+            eps: beside the mean square of a mark.
 
         Returns:
             ``(B, K, D)``.
@@ -96,7 +94,7 @@ class VLM(nn.Module):
         known = marks >= 0
         starts = known.sum(-1).flatten().cumsum(0) - known.sum(-1).flatten()
         mark = F.embedding_bag(marks[known], self.decoder.embed_tokens.weight, starts, mode="sum").view_as(own)
-        unit = mark * torch.rsqrt(mark.square().mean(-1, keepdim=True) + MARK_EPS)
+        unit = mark * torch.rsqrt(mark.square().mean(-1, keepdim=True) + eps)
         return own * (1 + unit.to(own.dtype)) + gain * mark.to(own.dtype)
 
     def forward(

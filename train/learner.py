@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from model.vlm import VLM
-from rsvlm_cli.runtime.features import MARK_GAIN
+from rsvlm_cli.runtime.features import MARK_EPS, MARK_GAIN
 from train.config import Stage
 from train.data.collate import IGNORE, Packed, Packer, isolation_mask
 from train.heads import HeadLosses
@@ -97,7 +97,7 @@ def reply_losses(model: VLM, features: Tensor, packed: Packed, packer: Packer, *
     embeds = model.embed(packed.ids, features[packed.images])
     read = packed.cells >= 0
     if read.any():
-        spots = model.spots(features, packed.ends, packed.cells.clamp(min=0), packed.marks, MARK_GAIN)
+        spots = model.spots(features, packed.ends, packed.cells.clamp(min=0), packed.marks, MARK_GAIN, MARK_EPS)
         embeds = torch.where(read[..., None], spots.to(embeds.dtype), embeds)
     expert = 0 if dense else int(packed.granularity)
     mask = isolation_mask(packed.segments, packed.parents)

@@ -16,7 +16,7 @@ from rsvlm_cli.errors import BundleCorrupt, BundleError, InputError, OutputExist
 from rsvlm_cli.runtime.bundle import read_bundle, verify_bundle
 from rsvlm_cli.runtime.embedding import TokenEmbedding
 from rsvlm_cli.runtime.engine import Engine
-from rsvlm_cli.runtime.features import MARK_GAIN, Spot
+from rsvlm_cli.runtime.features import MARK_EPS, MARK_GAIN, Spot
 from rsvlm_cli.runtime.int4 import BlockScheme, dequantise_rows, quantise_rows
 from rsvlm_cli.runtime.preprocess import prepare
 from rsvlm_cli.tasks.dialect import NANO, RSUNIVLM, Dialect, Granularity, PromptKind
@@ -120,7 +120,7 @@ def test_the_engine_reads_at_cells_what_torch_reads(tmp_path, checkpoint_folder,
         encoded = model.encode_images(pixels)
         prefix = model.embed(expand_image_slots(torch.tensor(ids), 17)[None], encoded)
         seen = torch.tensor([[0, n_images - 1]])
-        fed = model.spots(encoded, seen, torch.tensor([[*range(16), 3, 7]]), marks, MARK_GAIN)
+        fed = model.spots(encoded, seen, torch.tensor([[*range(16), 3, 7]]), marks, MARK_GAIN, MARK_EPS)
         hidden = model.decoder(torch.cat([prefix, fed], 1), torch.tensor([2]))[0, -18:]
         logits = model.decoder.lm_head(hidden)[:, [engine._single(text) for text in choices]]
     expected = logits.softmax(-1).numpy()
