@@ -1,11 +1,14 @@
 """``rsvlm tune``: a model and a field office's own data to a bundle."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rsvlm_cli.commands.train import MinutesOption, TensorboardOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from rsvlm_cli.runtime.bundle import Bundle
 
 EXAMPLES = (
     "rsvlm tune prepared --out runs/harbour --name harbour",
@@ -14,6 +17,9 @@ EXAMPLES = (
 )
 
 LEARN = "Learning"
+
+KEPT = ("not_learnt", "best_thresholds", "label_thresholds")
+"""What of a bundle's quality the tuned one takes over."""
 
 
 def tune(
@@ -70,9 +76,10 @@ def tune(
     enter_workshop()
     from export.pack import write_bundle
     from export.quantise import ProfileName, make_profile
+    from export.unpack import unpack
     from train.command import Options, run_recipe
     from train.config import Adapter, Stage
-    from train.tune import make_recipe
+    from train.tune import START, begin_run, make_recipe
 
     adapter = None if full else Adapter(rank=rank, alpha=2 * rank, four_bit=four_bit)
     peak = lr if lr is not None else 2e-5 if full else 2e-4
@@ -89,33 +96,31 @@ def tune(
     )
     quiet = logging.getLogger("rsvlm_cli").level >= logging.ERROR
     options = Options(minutes=minutes, threads=threads, tensorboard=tensorboard, quiet=quiet)
-    checkpoint, known = _open_start(start, out / "start", full=full)
+    before = _find_start(start, full=full)
+    begin_run(out, before.path if before else Path(start), data, adapter)
+    checkpoint = out / START if before else Path(start)
+    if before and not checkpoint.exists():
+        unpack(before, checkpoint)
     recipe = make_recipe(checkpoint, data, stage, adapter, name=name, seed=seed)
     if run_recipe(recipe, data, out, checkpoint, options):
         tuned = write_bundle(out, bundle, make_profile(ProfileName.INT8), overwrite=overwrite).bundle
-        if known:
-            write_manifest(tuned.path, replace(tuned.manifest, quality=known))
+        if before:
+            # Scores are of the model before; thresholds are still the best that is known.
+            known = {key: value for key, value in (before.manifest.quality or {}).items() if key in KEPT}
+            write_manifest(tuned.path, replace(tuned.manifest, quality=known or None))
         sys.stdout.write(f"{tuned.path}\n")
     elif not quiet:
         sys.stderr.write("note: the time is up; the same command goes on\n")
 
 
-def _open_start(start: str, unpacked: Path, *, full: bool) -> tuple[Path, dict[str, Any]]:
-    """Return a checkpoint folder, made of a bundle where that is what was named, and what still holds of its quality.
-
-    Scores are of the model before; from which probability a box or a cell counts is still the best that is known.
-    """
-    from export.unpack import unpack
+def _find_start(start: str, *, full: bool) -> "Bundle | None":
+    """Return the bundle to start from, or None where a checkpoint folder is named."""
     from rsvlm_cli.errors import UsageError
     from rsvlm_cli.runtime.bundle import MANIFEST, find_bundle, read_bundle
 
-    folder = Path(start)
-    if folder.is_dir() and not (folder / MANIFEST).is_file():
-        return folder, {}
+    if Path(start).is_dir() and not (Path(start) / MANIFEST).is_file():
+        return None
     bundle = read_bundle(find_bundle(start))
     if full:
         raise UsageError(f"--full: {start} is a bundle, its weights are rounded (leave it out, or --start CHECKPOINT)")
-    if not unpacked.exists():
-        unpack(bundle, unpacked)
-    kept = ("not_learnt", "best_thresholds", "label_thresholds")
-    return unpacked, {key: value for key, value in (bundle.manifest.quality or {}).items() if key in kept}
+    return bundle

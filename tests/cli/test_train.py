@@ -1,6 +1,7 @@
 """``rsvlm train`` and ``rsvlm tune``: from prepared sets to a checkpoint, and to a bundle that answers."""
 
 import json
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -56,6 +57,36 @@ def test_the_embedded_model_goes_on_learning_and_keeps_its_thresholds(run, recip
     assert 0 < float(np.abs(was - now).max()) < 0.02
     refused = run("-q", "tune", "prepared", "--out", "other", "--full")
     assert (refused.exit_code, "nano is a bundle" in refused.stderr) == (2, True)
+
+
+def test_a_run_that_was_stopped_goes_on_and_another_does_not_take_it_for_its_own(run, recipe):
+    pytest.importorskip("peft")
+    assert run("-q", "train", "tiny.toml", "--out", "base").exit_code == 0
+    call = ("tune", "prepared", "--start", "base", "--out", "own", "--steps", "3")
+    stopped = run(*call, "--minutes", "1e-9")
+    assert (stopped.exit_code, "the same command goes on" in stopped.stderr) == (0, True)
+    for other, told in (
+        (("--start", "nano"), r"\(start: base \w{12}\), wanted start: nano \w{12} \(name another --out"),
+        (("--rank", "4"), r"\(learning: rank 16\), wanted learning: rank 4 "),
+    ):
+        refused = run("-q", *call, *other)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (3, 1)
+        assert re.search(f"own: holds another run {told}", refused.stderr)
+    went_on = run("-q", *call)
+    assert (went_on.exit_code, went_on.stdout) == (0, "own/bundle\n"), went_on.stderr
+    steps = [json.loads(line)["step"] for line in (recipe / "own/log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]
+    make_tiny_set(recipe / "prepared/more", seed=1)
+    refused = run("-q", *call, "--overwrite")
+    assert refused.exit_code == 3
+    assert re.search(r"\(data: tiny \w{12}\), wanted data: more, tiny \w{12} ", refused.stderr)
+
+
+@pytest.mark.parametrize("left", ["tokenizer.json", "start"])
+def test_what_another_command_left_in_the_folder_is_no_run_to_go_on_from(run, recipe, left):
+    (recipe / "own" / left).mkdir(parents=True)
+    refused = run("-q", "tune", "prepared", "--out", "own")
+    assert (refused.exit_code, "own: holds another run (start: unknown, " in refused.stderr) == (3, True)
 
 
 def test_an_estimate_says_what_each_stage_needs(run, recipe):
