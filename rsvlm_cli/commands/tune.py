@@ -109,8 +109,11 @@ def tune(
             known = {key: value for key, value in (before.manifest.quality or {}).items() if key in KEPT}
             write_manifest(tuned.path, replace(tuned.manifest, quality=known or None))
         sys.stdout.write(f"{tuned.path}\n")
-    elif not quiet:
-        sys.stderr.write("note: the time is up; the same command goes on\n")
+        note = f"thresholds are not fitted to it yet: rsvlm eval SUITE.toml --root DATA --bundle {tuned.path} --fit val"
+    else:
+        note = "the time is up; the same command goes on"
+    if not quiet:
+        sys.stderr.write(f"note: {note}\n")
 
 
 def _find_start(start: str, *, full: bool) -> "Bundle | None":

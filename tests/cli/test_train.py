@@ -72,8 +72,9 @@ def test_a_run_that_was_stopped_goes_on_and_another_does_not_take_it_for_its_own
         refused = run("-q", *call, *other)
         assert (refused.exit_code, refused.stderr.count("\n")) == (3, 1)
         assert re.search(f"own: holds another run {told}", refused.stderr)
-    went_on = run("-q", *call)
+    went_on = run(*call)
     assert (went_on.exit_code, went_on.stdout) == (0, "own/bundle\n"), went_on.stderr
+    assert "rsvlm eval SUITE.toml --root DATA --bundle own/bundle --fit val" in went_on.stderr
     steps = [json.loads(line)["step"] for line in (recipe / "own/log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3]
     make_tiny_set(recipe / "prepared/more", seed=1)
