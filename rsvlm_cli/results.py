@@ -13,6 +13,8 @@ import numpy as np
 SCHEMA_VERSION = 1
 
 BoxPx = tuple[float, float, float, float]
+PointPx = tuple[float, float]
+QuadPx = tuple[PointPx, PointPx, PointPx, PointPx]
 Affine6 = tuple[float, float, float, float, float, float]
 
 
@@ -162,19 +164,28 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """An axis-aligned box in the raster's pixels.
+    """A box in the raster's pixels, upright or turned.
 
     Attributes:
         label: the phrase or class it answers.
-        box_px: ``x1, y1, x2, y2`` in the original raster's pixels.
+        box_px: ``x1, y1, x2, y2`` in the original raster's pixels; the upright hull of a turned box.
+        quad_px: of a turned box its four vertices ``x, y`` in the original raster's pixels, clockwise on screen from
+            the smallest y, then x; None for an upright box.
         score: in [0, 1], or None.
         score_method: what the score is.
     """
 
     label: str
     box_px: BoxPx
+    quad_px: QuadPx | None = None
     score: float | None = None
     score_method: str | None = None
+
+    @property
+    def outline_px(self) -> QuadPx:
+        """The four vertices of any box, clockwise on screen; of an upright one from its upper left corner."""
+        x1, y1, x2, y2 = self.box_px
+        return self.quad_px or ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +195,7 @@ class Hop(Box):
     Attributes:
         label: ``decided`` where the answer rests on what this window shows, else ``looked``.
         box_px: the window, ``x1, y1, x2, y2`` in the original raster's pixels.
+        quad_px: None, windows are upright.
         score: of the window's own answer, in [0, 1], or None.
         score_method: what the score is.
         question: what was asked.

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 
-from rsvlm_cli.results import Exchange
+from rsvlm_cli.results import Box, Exchange
 from rsvlm_cli.road.heads import knows, see_centres, see_sides
 from rsvlm_cli.runtime.features import Spot
 from rsvlm_cli.scene import View
@@ -28,8 +28,8 @@ def read_mask(view: View, task: ModuleType, label: str) -> FoundMask:
     return segment_task.read(view.scene.dialect, label, view.generate(request))
 
 
-def read_boxes(view: View, phrase: str, min_score: float, p_core: np.ndarray | None = None) -> list[FoundBox]:
-    """Ask a window for the boxes of a phrase that score at least so much.
+def read_boxes(view: View, phrase: str, min_score: float, p_core: np.ndarray | None = None) -> list[Box]:
+    """Ask a window for the boxes of a phrase that score at least so much, in the raster's pixels.
 
     Args:
         view: the window.
@@ -37,6 +37,10 @@ def read_boxes(view: View, phrase: str, min_score: float, p_core: np.ndarray | N
         min_score: in [0, 1]; cells that are less probable are not asked for a box.
         p_core: what `read_core` has just said of it, if it was asked.
     """
+    return [_place(view, box) for box in _find_boxes(view, phrase, min_score, p_core)]
+
+
+def _find_boxes(view: View, phrase: str, min_score: float, p_core: np.ndarray | None) -> list[FoundBox]:
     if knows(view, "objects", phrase):
         p_centre = see_centres(view, phrase) if p_core is None else p_core
         return heads_task.read_boxes(phrase, p_centre, see_sides(view), min_score)
@@ -45,8 +49,20 @@ def read_boxes(view: View, phrase: str, min_score: float, p_core: np.ndarray | N
         reach_at = partial(_read_reach, view, request, phrase)
         p_core = _read_cells(view, request, phrase) if p_core is None else p_core
         return ground_task.read_cells(phrase, p_core, reach_at, min_score)
-    found = ground_task.read(view.scene.dialect, phrase, view.generate(request))
+    size_px = view.scene.bundle.manifest.image.size
+    found = ground_task.read(view.scene.dialect, phrase, view.generate(request), size_px)
     return [box for box in found if box.score >= min_score]
+
+
+def _place(view: View, found: FoundBox) -> Box:
+    quad_px = found.quad_frac and tuple(view.box_px(vertex * 2)[:2] for vertex in found.quad_frac)
+    return Box(
+        label=found.label,
+        box_px=view.box_px(found.box_frac),
+        quad_px=quad_px,  # type: ignore[arg-type]
+        score=found.score,
+        score_method=found.score_method,
+    )
 
 
 def read_core(view: View, phrase: str) -> np.ndarray:

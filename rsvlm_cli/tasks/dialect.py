@@ -26,10 +26,15 @@ class MaskStyle(StrEnum):
 
 
 class BoxStyle(StrEnum):
-    """How a box is said: its corners as text (`rsvlm_cli.tasks.grammar`), or its reach, read at its cells."""
+    """How a box is said: its corners as text (`rsvlm_cli.tasks.grammar`), or its reach, read at its cells.
+
+    A turned box is a line of text (`rsvlm_cli.tasks.quads`): its vertices, or its middle, sides and angle.
+    """
 
     CORNERS = "corners"
     REACH = "reach"
+    QUADS = "quads"
+    OBBS = "obbs"
 
 
 class ZoomStyle(StrEnum):
@@ -65,16 +70,22 @@ GRANULARITY = {
 """Source: RSUniVLM's tag table: [SEG] 2, [VG] and [REF] 1, all others 0."""
 
 
+HELPFUL = "You are a helpful assistant."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One family's prompts and reply forms.
 
     Attributes:
-        chat_template: the whole prompt of a single turn, with ``{images}`` and ``{text}``.
+        chat_template: the whole prompt of a single turn, with ``{images}`` and ``{text}``, and ``{system}`` where that
+            depends on the kind.
         image_token: the placeholder that the engine replaces by one image's feature vectors.
         image_joiner: what stands between the placeholders of several images.
         prompts: template of the user text for each kind; fields ``{question}``, ``{phrase}``, ``{box}``, ``{label}``.
-        box_scale: boxes are integers in [0, box_scale], a share of the image's width (x) or height (y).
+        systems: what stands for ``{system}``, of kinds that want another text than `HELPFUL`.
+        box_scale: boxes are integers in [0, box_scale], a share of the image's width (x) or height (y); turned ones are
+            in pixels of the picture that the model sees.
         no_boxes: the reply that says "nothing found", or None where the family has none.
         box_style: how boxes are said in replies; in prompts they are always text.
         mask_style: how masks are said.
@@ -86,6 +97,7 @@ class Dialect:
     image_token: str = "<image>"
     image_joiner: str = " "
     prompts: dict[PromptKind, str] = field(default_factory=dict)
+    systems: dict[PromptKind, str] = field(default_factory=dict)
     box_scale: int = 100
     no_boxes: str | None = None
     box_style: BoxStyle = BoxStyle.CORNERS
@@ -95,28 +107,32 @@ class Dialect:
 
     def prompt(self, kind: PromptKind, *, n_images: int = 1, **fields: str) -> str:
         """Return the whole prompt string, image placeholders included."""
-        return self.wrap(self.prompts[kind].format(**fields), n_images=n_images)
+        system = self.systems.get(kind, HELPFUL)
+        return self.wrap(self.prompts[kind].format(**fields), n_images=n_images, system=system)
 
-    def wrap(self, text: str, *, n_images: int = 1) -> str:
+    def wrap(self, text: str, *, n_images: int = 1, system: str = HELPFUL) -> str:
         """Put a user text into the chat template."""
         images = self.image_joiner.join([self.image_token] * n_images)
         # Not str.format: a question may hold braces.
-        return self.chat_template.replace("{images}", images).replace("{text}", text)
+        template = self.chat_template.replace("{system}", system).replace("{images}", images)
+        return template.replace("{text}", text)
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest form."""
-        return asdict(self) | {"prompts": {kind.value: text for kind, text in self.prompts.items()}}
+        texts = {"prompts": self.prompts, "systems": self.systems}
+        return asdict(self) | {key: {kind.value: text for kind, text in of.items()} for key, of in texts.items()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Dialect":
         """Read the manifest form; the inverse of `to_json`."""
-        prompts = {PromptKind(kind): text for kind, text in data["prompts"].items()}
         closed = {
+            key: {PromptKind(kind): text for kind, text in data.get(key, {}).items()} for key in ("prompts", "systems")
+        } | {
             "box_style": BoxStyle(data.get("box_style", BoxStyle.CORNERS)),
             "mask_style": MaskStyle(data["mask_style"]),
             "zoom": ZoomStyle(data.get("zoom", ZoomStyle.SEARCH)),
         }
-        return cls(**(data | {"prompts": prompts} | closed))
+        return cls(**(data | closed))
 
 
 RSUNIVLM = Dialect(
@@ -148,12 +164,23 @@ NANO = Dialect(
 
 RSCOVLM = Dialect(
     chat_template=(
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>system\n{system}<|im_end|>\n"
         "<|im_start|>user\n<|vision_start|>{images}<|vision_end|>{text}<|im_end|>\n<|im_start|>assistant\n"
     ),
     image_token="<|image_pad|>",
     image_joiner="<|vision_end|><|vision_start|>",
-    prompts={PromptKind.ASK: "{question} Answer the question using a single word or a short phrase."},
+    prompts={
+        PromptKind.ASK: "{question} Answer the question using a single word or a short phrase.",
+        PromptKind.GROUND: "find the {phrase}",
+    },
+    systems={
+        PromptKind.GROUND: (
+            "As an AI assistant, you specialize in accurate oriented object detection, delivering coordinates of the "
+            "polygon vertices in plain text format 'x1,y1,x2,y2,x3,y3,x4,y4 object'."
+        )
+    },
+    no_boxes="There are none.",
+    box_style=BoxStyle.QUADS,
     zoom=ZoomStyle.TOOL_CALL,
 )
-"""RSCoVLM (Qwen2.5-VL): questions alone; its boxes are pixels of a picture of any size, which no bundle has yet."""
+"""RSCoVLM (Qwen2.5-VL): questions, and things by the vertices of their turned boxes, as it was trained on both."""

@@ -17,6 +17,7 @@ from rsvlm_cli.errors import ReplyTruncated
 from rsvlm_cli.results import Answer
 from rsvlm_cli.tasks.dialect import GRANULARITY, Dialect, PromptKind
 from rsvlm_cli.tasks.grammar import BoxFrac
+from rsvlm_cli.tasks.quads import QuadFrac
 
 TEXT_TOKENS = 160
 """Budget of a free text; captions of the training sets end long before it."""
@@ -82,10 +83,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundBox:
-    """A box in the model's frame, with the score of `rsvlm_cli.results.Box`."""
+    """A box in the model's frame, with the score of `rsvlm_cli.results.Box`; of a turned one, hull and vertices."""
 
     label: str
     box_frac: BoxFrac
+    quad_frac: QuadFrac | None = None
     score: float
     score_method: str
 

@@ -10,6 +10,7 @@ Score of boxes that are written
     not show ranks low even where boxes are decoded; a family without such a word leaves it out, and the method says so.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,7 +19,8 @@ import numpy as np
 from rsvlm_cli.tasks.cells import BLOCKS, box_at, core_of
 from rsvlm_cli.tasks.dialect import BoxStyle, Dialect, PromptKind
 from rsvlm_cli.tasks.exchange import FoundBox, Reply, Request, build_request, mean_probability
-from rsvlm_cli.tasks.grammar import BoxList, parse_boxes
+from rsvlm_cli.tasks.grammar import BoxFrac, BoxList, parse_boxes
+from rsvlm_cli.tasks.quads import N_NUMBERS, BoxLines, QuadFrac, hull_of, parse_quads
 
 MAX_BOXES = 64
 """Twice and more what training replies hold; a busier place wants smaller windows."""
@@ -26,6 +28,8 @@ LEAST_CORE = 0.05
 """Cells less probable than this are never asked for a box: each costs a pass of the decoder."""
 TOKENS_PER_BOX = 16
 """Four numbers of up to three digits, and punctuation that joins some of them."""
+TOKENS_PER_LINE = 36
+"""Of a turned box: eight numbers of up to three digits, a token each, commas and the label."""
 
 
 def request(dialect: Dialect, phrase: str) -> Request:
@@ -33,25 +37,39 @@ def request(dialect: Dialect, phrase: str) -> Request:
     asked = build_request(dialect, PromptKind.GROUND, phrase=phrase)
     if dialect.box_style is BoxStyle.REACH:
         return replace(asked, choices=BLOCKS)
-    grammar = BoxList(scale=dialect.box_scale, no_boxes=dialect.no_boxes, max_boxes=MAX_BOXES)
-    return replace(asked, grammar=grammar, max_new_tokens=MAX_BOXES * TOKENS_PER_BOX)
+    if dialect.box_style is BoxStyle.CORNERS:
+        grammar = BoxList(scale=dialect.box_scale, no_boxes=dialect.no_boxes, max_boxes=MAX_BOXES)
+        return replace(asked, grammar=grammar, max_new_tokens=MAX_BOXES * TOKENS_PER_BOX)
+    lines = BoxLines(phrase, N_NUMBERS[dialect.box_style], dialect.no_boxes, MAX_BOXES)
+    return replace(asked, grammar=lines, max_new_tokens=MAX_BOXES * TOKENS_PER_LINE)
 
 
-def read(dialect: Dialect, phrase: str, reply: Reply) -> list[FoundBox]:
+def read(dialect: Dialect, phrase: str, reply: Reply, size_px: tuple[int, int]) -> list[FoundBox]:
     """Read the boxes that the reply holds whole; one that the budget cut is left out.
 
+    Args:
+        dialect: of the model.
+        phrase: what was asked for.
+        reply: the model's.
+        size_px: width and height of the picture that the model saw.
+
     Raises:
-        ReplyMalformed: if the text is no list of boxes.
+        ReplyMalformed: if the text is no list of upright boxes where these are wanted.
     """
-    text = reply.text if reply.finish != "length" else reply.text[: reply.text.rfind("]") + 1]
-    boxes = parse_boxes(text, dialect.box_scale, dialect.no_boxes) if text else []
+    ends_with = "]" if dialect.box_style is BoxStyle.CORNERS else "\n"
+    text = reply.text if reply.finish != "length" else reply.text[: reply.text.rfind(ends_with) + 1]
     p_found = probability_found(dialect, reply)
     method = "mean p(coordinate)" if p_found is None else "p(found) * mean p(coordinate)"
-    scores = [(1.0 if p_found is None else p_found) * p for p in _coordinate_probabilities(reply)]
-    return [
-        FoundBox(label=phrase, box_frac=box, score=score, score_method=method)
-        for box, score in zip(boxes, scores, strict=False)
-    ]
+
+    def found(box: BoxFrac, quad: QuadFrac | None, span: tuple[int, int]) -> FoundBox:
+        score = (1.0 if p_found is None else p_found) * _coordinate_probability(reply, *span)
+        return FoundBox(label=phrase, box_frac=box, quad_frac=quad, score=score, score_method=method)
+
+    if dialect.box_style is not BoxStyle.CORNERS:
+        return [found(hull_of(quad), quad, span) for quad, span in parse_quads(text, dialect.box_style, size_px)]
+    boxes = parse_boxes(text, dialect.box_scale, dialect.no_boxes) if text else []
+    spans = [match.span() for match in re.finditer(r"\[[^]]*\]", text)]
+    return [found(box, None, span) for box, span in zip(boxes, spans, strict=True)]
 
 
 def read_cells(
@@ -86,25 +104,17 @@ def probability_found(dialect: Dialect, reply: Reply) -> float | None:
     if dialect.no_boxes is None or choices is None:
         return None
     p_none = sum(p for text, p in choices if text and dialect.no_boxes.startswith(text))
-    p_some = sum(p for text, p in choices if text.startswith("["))
+    p_some = sum(p for text, p in choices if text[:1] == "[" or text[:1].isdigit())
     return p_some / (p_some + p_none) if p_some + p_none > 0 else None
 
 
-def _coordinate_probabilities(reply: Reply) -> list[float]:
-    """Return each closed box's geometric mean over the tokens with digits, in order."""
-    means: list[float] = []
-    logprobs: list[float] = []
+def _coordinate_probability(reply: Reply, start: int, end: int) -> float:
+    """Return the geometric mean over the tokens with digits between two places of the text."""
+    logprobs, at = [], 0
     for step in reply.steps:
         # A token may close one box and open the next.
-        for part in _split_after_bracket(step.text):
-            if any(char.isdigit() for char in part):
-                logprobs.append(step.logprob)
-            if part.endswith("]"):
-                means.append(mean_probability(logprobs) or 0.0)
-                logprobs = []
-    return means
-
-
-def _split_after_bracket(text: str) -> list[str]:
-    head, bracket, tail = text.partition("]")
-    return [head + bracket, *_split_after_bracket(tail)] if bracket else [text]
+        part = step.text[max(0, start - at) : max(0, end - at)]
+        if any(char.isdigit() for char in part):
+            logprobs.append(step.logprob)
+        at += len(step.text)
+    return mean_probability(logprobs) or 0.0

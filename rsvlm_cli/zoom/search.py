@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 
 from rsvlm_cli.geo.quarters import area_of, cut_quarters, grow, longest_side
-from rsvlm_cli.results import Answer, Box, BoxPx, Hop
+from rsvlm_cli.results import Answer, BoxPx, Hop
 from rsvlm_cli.road.heads import knows
 from rsvlm_cli.road.reading import read_boxes, read_core
 from rsvlm_cli.scene import View
@@ -116,8 +116,7 @@ class Search:
         p_core, label = read_core(view, self.label), self.label
         odds = odds_by_cells(p_core, by_head=knows(view, "objects", label))
         if self.aim is Aim.COUNT:
-            boxes = [Box(label=label, box_px=view.box_px(found.box_frac), score=found.score)
-                     for found in read_boxes(view, label, self.min_score, p_core)]  # fmt: skip
+            boxes = read_boxes(view, label, self.min_score, p_core)
             seen = tuple(SeenBox.of(box, view.window_px, self.view.window_px) for box in boxes)
             method = f"boxes of at least {self.min_score:g}"
             return Said(Answer(text=str(len(seen)), question=self.question, score_method=method), odds, seen)

@@ -10,6 +10,8 @@ from rsvlm_cli.tasks.dialect import RSUNIVLM, Granularity
 from rsvlm_cli.tasks.grammar import BoxList, matches, parse_boxes
 from tests.fake_engine import WRITTEN, FakeReply, FakeStep, spell
 
+SIZE_PX = (100, 100)
+
 
 def test_grounding_asks_the_region_expert_with_a_box_grammar():
     request = ground.request(WRITTEN, "red roof")
@@ -30,7 +32,7 @@ def test_a_box_scores_found_times_the_geometric_mean_of_its_digits():
         FakeStep(", "),
     ]
     reply = FakeReply((first, *digits, FakeStep("40", 0.5), FakeStep("]")))
-    (box,) = ground.read(WRITTEN, "ship", reply)
+    (box,) = ground.read(WRITTEN, "ship", reply, SIZE_PX)
     assert box.box_frac == (0.1, 0.2, 0.3, 0.4)
     assert box.score == pytest.approx(0.8 * 0.5)
     assert box.score_method == "p(found) * mean p(coordinate)"
@@ -38,25 +40,25 @@ def test_a_box_scores_found_times_the_geometric_mean_of_its_digits():
 
 def test_each_box_has_its_own_score_where_tokens_join_brackets():
     parts = [("[1, 2, ", 0.9), ("3, 4] [", 0.9), ("5, 6, ", 0.1), ("7, 8", 0.1), ("]", 1.0)]
-    boxes = ground.read(RSUNIVLM, "ship", FakeReply(tuple(FakeStep(text, p) for text, p in parts)))
+    boxes = ground.read(RSUNIVLM, "ship", FakeReply(tuple(FakeStep(text, p) for text, p in parts)), SIZE_PX)
     assert [box.score for box in boxes] == pytest.approx([0.9, 0.1])
     assert boxes[0].score_method == "mean p(coordinate)"
 
 
 def test_none_is_no_box_and_a_low_probability_of_found():
     reply = FakeReply((FakeStep("none", 0.95, choices=(("none", 0.95), ("[", 0.05))),))
-    assert ground.read(WRITTEN, "ship", reply) == []
+    assert ground.read(WRITTEN, "ship", reply, SIZE_PX) == []
     assert ground.probability_found(WRITTEN, reply) == pytest.approx(0.05)
 
 
 def test_a_cut_reply_keeps_the_whole_boxes():
     reply = replace(spell("[1, 2, 3, 4] [5, 6, 7"), finish="length")
-    assert [box.box_frac for box in ground.read(WRITTEN, "ship", reply)] == [(0.01, 0.02, 0.03, 0.04)]
+    assert [box.box_frac for box in ground.read(WRITTEN, "ship", reply, SIZE_PX)] == [(0.01, 0.02, 0.03, 0.04)]
 
 
 def test_text_that_is_no_box_is_malformed():
     with pytest.raises(ReplyMalformed, match="no list of boxes"):
-        ground.read(WRITTEN, "ship", spell("over there"))
+        ground.read(WRITTEN, "ship", spell("over there"), SIZE_PX)
 
 
 @given(st.lists(st.integers(0, 20), min_size=4, max_size=4))
