@@ -154,9 +154,9 @@ class Georeference:
         """Convert a pixel box by all four corners; as `polygon_lonlat`."""
         return self.polygon_lonlat([box_ring(box_px)])
 
-    def box_crs(self, box_px: BoxPx) -> Ring:
-        """Return a pixel box's closed ring in map coordinates, by all four corners."""
-        return [(float(x), float(y)) for x, y in self.px_to_crs(close_ring(box_ring(box_px)))]
+    def ring_crs(self, ring_px: Points) -> Ring:
+        """Return a ring ``(N, 2)``, closed or not, as a closed one in map coordinates."""
+        return [(float(x), float(y)) for x, y in self.px_to_crs(close_ring(ring_px))]
 
     def area_m2(self, rings_px: Sequence[Points]) -> float:
         """Return a polygon's area on the WGS 84 ellipsoid in square metres, less its holes (all rings but the first).

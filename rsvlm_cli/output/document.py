@@ -17,7 +17,7 @@ from rsvlm_cli import __version__
 from rsvlm_cli.errors import NotGeoreferenced
 from rsvlm_cli.geo.georef import Georeference, box_ring, close_ring
 from rsvlm_cli.geo.write import polygonise_mask
-from rsvlm_cli.results import SCHEMA_VERSION, Answer, Box, BoxPx, ClassScores, Count, Hop, Mask, Report, Result, Source
+from rsvlm_cli.results import SCHEMA_VERSION, Answer, Box, ClassScores, Count, Hop, Mask, Report, Result, Source
 
 Point = tuple[float, float]
 Ring = tuple[Point, ...]
@@ -119,7 +119,7 @@ def _result(result: Result, source: Source) -> dict[str, Any]:
     values = {field.name: getattr(result, field.name) for field in fields(result) if field.name not in omitted}
     place: Place | None = None
     if isinstance(result, Box):
-        place = place_box(result.box_px, source)
+        place = place_box(result, source)
     elif isinstance(result, Mask):
         place = place_mask(result, source)
     more = {field.name: getattr(place, field.name) for field in fields(place)} if place else {}
@@ -149,23 +149,23 @@ def name_pair(result: Answer | Mask, report: Report) -> str:
     return "" if result.pair is None else " → ".join(name_date(report.sources[k]) for k in result.pair)
 
 
-def place_box(box_px: BoxPx, source: Source) -> BoxPlace:
-    """Return where a pixel box lies."""
-    reference = georeference(source)
-    area = area_m2(reference, [box_ring(box_px)])
-    return BoxPlace(ring_crs=_ring_crs(reference, box_px), ring_lonlat=_ring_lonlat(reference, box_px), area_m2=area)
+def place_box(box: Box, source: Source) -> BoxPlace:
+    """Return where a box lies."""
+    reference, ring_px = georeference(source), np.array(box.outline_px)
+    area = area_m2(reference, [ring_px])
+    return BoxPlace(ring_crs=_ring_crs(reference, ring_px), ring_lonlat=_ring_lonlat(reference, ring_px), area_m2=area)
 
 
 def place_mask(mask: Mask, source: Source) -> MaskCells:
     """Return a mask's cells as runs, and where they lie."""
-    reference = georeference(source)
+    reference, ring_px = georeference(source), box_ring(mask.area_px)
     flat = mask.cells.ravel()
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     runs = tuple((int(flat[a]), int(b - a)) for a, b in zip(starts, [*starts[1:], flat.size], strict=True))
     rows, columns = mask.cells.shape
     return MaskCells(
-        ring_crs=_ring_crs(reference, mask.area_px),
-        ring_lonlat=_ring_lonlat(reference, mask.area_px),
+        ring_crs=_ring_crs(reference, ring_px),
+        ring_lonlat=_ring_lonlat(reference, ring_px),
         size_cells=(columns, rows),
         runs=runs,
         cover=cover(mask, source),
@@ -194,13 +194,13 @@ def cover(mask: Mask, source: Source) -> tuple[LabelCover, ...]:
     return tuple(covers)
 
 
-def _ring_crs(reference: Georeference | None, box_px: BoxPx) -> Ring | None:
-    return None if reference is None else tuple(reference.box_crs(box_px))
+def _ring_crs(reference: Georeference | None, ring_px: np.ndarray) -> Ring | None:
+    return None if reference is None else tuple(reference.ring_crs(ring_px))
 
 
-def _ring_lonlat(reference: Georeference | None, box_px: BoxPx) -> Ring | None:
+def _ring_lonlat(reference: Georeference | None, ring_px: np.ndarray) -> Ring | None:
     try:
-        corners = None if reference is None else reference.px_to_lonlat(close_ring(box_ring(box_px)))
+        corners = None if reference is None else reference.px_to_lonlat(close_ring(ring_px))
     except NotGeoreferenced:
         corners = None
     if corners is None:

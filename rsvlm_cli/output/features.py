@@ -52,9 +52,9 @@ def _parts(report: Report) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, A
     for result in report.results:
         if isinstance(result, Hop):
             words = {"label": result.label, "text": result.answer, "question": result.question, "score": result.score}
-            yield (box_ring(result.box_px),), words
+            yield (np.array(result.outline_px),), words
         elif isinstance(result, Box):
-            yield (box_ring(result.box_px),), {"label": result.label, "score": result.score}
+            yield (np.array(result.outline_px),), {"label": result.label, "score": result.score}
         elif isinstance(result, Mask):
             for patch in polygonise_mask(result):
                 yield patch.rings_px, {"label": patch.label, "score": patch.score} | _dates(result, report)

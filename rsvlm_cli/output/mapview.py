@@ -150,7 +150,8 @@ def _draw_mask(mask: Mask, value: int, colour: Colour) -> Markup:
 
 def _draw_box(box: Box, kind: str, row: str, colour: Colour) -> Markup:
     title = box.label if box.score is None else f"{box.label} {box.score:.2f}"
-    return tag("rect", tag("title", title), class_=kind, data_row=row, stroke=css_colour(colour), **_place(box.box_px))
+    points = " ".join(f"{plain(x)},{plain(y)}" for x, y in box.outline_px)
+    return tag("polygon", tag("title", title), class_=kind, data_row=row, stroke=css_colour(colour), points=points)
 
 
 def _image(area_px: BoxPx, kind: str, content: bytes) -> Markup:

@@ -27,7 +27,8 @@ def _lines(result: Result, source: Source) -> list[str]:
         return [f"{result.n}\t{result.label}"]
     if isinstance(result, Box):
         score = "" if result.score is None else f"{result.score:.2f}"
-        return [f"{result.label}\t{score}\t" + ",".join(f"{v:.0f}" for v in result.box_px)]
+        numbers = result.box_px if result.quad_px is None else [v for vertex in result.quad_px for v in vertex]
+        return [f"{result.label}\t{score}\t" + ",".join(f"{v:.0f}" for v in numbers)]
     return [
         f"{c.label}\t{c.share:.1%}" + ("" if c.area_m2 is None else f"\t{format_area(c.area_m2)}")
         for c in cover(result, source)

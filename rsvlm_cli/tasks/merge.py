@@ -1,4 +1,8 @@
-"""The boxes of overlapping windows of one raster, as one answer. Coordinates are the raster's pixels."""
+"""The boxes of overlapping windows of one raster, as one answer. Coordinates are the raster's pixels.
+
+Where one of two boxes is turned, what they share is what their outlines share, not their upright hulls: ships side by
+side at 45 degrees are two.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,10 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
-from shapely import STRtree
-from shapely import box as shapely_boxes
+import shapely
 
 from rsvlm_cli.results import Box, BoxPx
+from rsvlm_cli.tasks.quads import hull_of, order_vertices
 
 SAME_LABEL_IOU = 0.5
 """Two boxes of one label that overlap more are one thing. Source: the usual limit of detection benchmarks."""
@@ -52,8 +56,9 @@ class SeenBox:
     def of(cls, box: Box, window_px: BoxPx, raster_px: BoxPx) -> "SeenBox":
         """Return a window's box; where the window ends with the raster nothing is cut."""
         margin = CUT_FRAC * max(window_px[2] - window_px[0], window_px[3] - window_px[1])
+        inwards = (1, 1, -1, -1)
         left, top, right, bottom = (
-            abs(box.box_px[k] - window_px[k]) <= margin and window_px[k] != raster_px[k] for k in range(4)
+            inwards[k] * (box.box_px[k] - window_px[k]) <= margin and window_px[k] != raster_px[k] for k in range(4)
         )
         return cls(box, (left, top, right, bottom), margin)
 
@@ -72,7 +77,8 @@ class BoxMerger:
 
     First the parts of one thing that windows have cut are joined, and parts of a box that another window saw go; then,
     of boxes that name one thing, one stays: a whole one before a cut one, the best-scored before the others. Scores are
-    kept; a joined box has its best part's.
+    kept; a joined box has its best part's. Where a part is turned, the joined box is the smallest turned rectangle
+    around all parts' vertices.
 
     Args:
         across_labels: whether a thing has one label alone; phrases that a user gave may well name the same thing.
@@ -134,8 +140,8 @@ def _corners(boxes: Sequence[SeenBox]) -> np.ndarray:
 
 def _touching(corners: np.ndarray) -> np.ndarray:
     """Return ``(n, 2)`` int, each pair of boxes that share a point, once, the first index the smaller."""
-    shapes = shapely_boxes(*corners.T)
-    pairs = STRtree(shapes).query(shapes, predicate="intersects").T
+    shapes = shapely.box(*corners.T)
+    pairs = shapely.STRtree(shapes).query(shapes, predicate="intersects").T
     once: np.ndarray = pairs[pairs[:, 0] < pairs[:, 1]]
     return once
 
@@ -171,18 +177,35 @@ def _join_cut(boxes: list[SeenBox]) -> list[SeenBox]:
 
 
 def _continue(a: SeenBox, b: SeenBox) -> bool:
-    """Say whether B goes on where A is cut, to the right of it or below, at the same height or width."""
+    """Say whether B goes on where A is cut, to the right of it or below, at the same height or width.
+
+    Of turned ones, whether most of what one shows where both reach is what the other shows there.
+    """
     if a.box.label != b.box.label:
         return False
     for near, far, other in ((LEFT, RIGHT, (TOP, BOTTOM)), (TOP, BOTTOM, (LEFT, RIGHT))):
         if not (a.cut[far] and b.cut[near]):
             continue
         p, q = a.box.box_px, b.box.box_px
-        shared = min(p[other[1]], q[other[1]]) - max(p[other[0]], q[other[0]])
-        spanned = max(p[other[1]], q[other[1]]) - min(p[other[0]], q[other[0]])
-        if p[far] < q[far] and q[near] < p[far] and shared > SAME_LABEL_IOU * spanned:
+        if not (p[far] < q[far] and q[near] < p[far]):
+            continue
+        if a.box.quad_px or b.box.quad_px:
+            shared, spanned = _strip_areas(a.box, b.box, near)
+        else:
+            shared = min(p[other[1]], q[other[1]]) - max(p[other[0]], q[other[0]])
+            spanned = max(p[other[1]], q[other[1]]) - min(p[other[0]], q[other[0]])
+        if shared > SAME_LABEL_IOU * spanned:
             return True
     return False
+
+
+def _strip_areas(a: Box, b: Box, axis: int) -> tuple[float, float]:
+    """Return intersection and union of two outlines in the strip where both reach, from where B begins to A's end."""
+    corners = np.array([a.box_px, b.box_px])
+    low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+    low[axis], high[axis] = b.box_px[axis], a.box_px[axis + 2]
+    p, q = shapely.intersection(shapely.polygons([a.outline_px, b.outline_px]), shapely.box(*low, *high))
+    return shapely.area(shapely.intersection(p, q)), shapely.area(shapely.union(p, q))
 
 
 def _around(parts: list[SeenBox]) -> SeenBox:
@@ -197,11 +220,20 @@ def _around(parts: list[SeenBox]) -> SeenBox:
     best = max(parts, key=lambda seen: seen.box.score or 0.0)
     first = min(seen.turn for seen in parts)
     margin_px = max(seen.margin_px for seen in parts)
-    return SeenBox(replace(best.box, box_px=(x1, y1, x2, y2)), (left, top, right, bottom), margin_px, first)
+    joined = replace(best.box, box_px=(x1, y1, x2, y2), quad_px=None)
+    if _is_turned(parts).any():
+        vertices = shapely.MultiPoint([vertex for seen in parts for vertex in seen.box.outline_px])
+        ring = shapely.get_coordinates(vertices.minimum_rotated_rectangle)[:4]
+        quad_px = order_vertices(ring.round(3))
+        joined = replace(joined, box_px=hull_of(quad_px), quad_px=quad_px)
+    return SeenBox(joined, (left, top, right, bottom), margin_px, first)
 
 
 def _without_parts(boxes: list[SeenBox]) -> list[SeenBox]:
-    """Leave out each cut box that is a part of another one: inside it, and ending with it wherever it is not cut."""
+    """Leave out each cut box that is a part of another one: inside it, and ending with it wherever it is not cut.
+
+    Where one is turned, that it is inside is enough: an edge that cuts at an angle moves ends that it does not touch.
+    """
     corners = _corners(boxes)
     pairs = _touching(corners)
     both_ways = np.concatenate([pairs, pairs[:, ::-1]])
@@ -210,10 +242,8 @@ def _without_parts(boxes: list[SeenBox]) -> list[SeenBox]:
     margin = np.array([seen.margin_px for seen in boxes], float)[both_ways[:, 0]]
     sides = np.tile(whole[:, 2:] - whole[:, :2], 2)
     ends_with_it = (cut | (np.abs(part - whole) <= SAME_END_FRAC * sides + margin[:, None])).all(axis=1)
-    shared = np.clip(np.minimum(part[:, 2:], whole[:, 2:]) - np.maximum(part[:, :2], whole[:, :2]), 0, None).prod(
-        axis=1
-    )
-    area, area_whole = ((box[:, 2:] - box[:, :2]).prod(axis=1) for box in (part, whole))
+    ends_with_it |= _is_turned(boxes)[both_ways].any(axis=1)
+    shared, area, area_whole = _areas(boxes, corners, both_ways)
     labels = np.array([seen.box.label for seen in boxes], object)
     same = labels[both_ways[:, 0]] == labels[both_ways[:, 1]]
     is_part = same & cut.any(axis=1) & ends_with_it & (shared > CUT_CONTAINED_FRAC * area) & (area_whole > area)
@@ -224,9 +254,7 @@ def _without_parts(boxes: list[SeenBox]) -> list[SeenBox]:
 def _repeated(boxes: Sequence[SeenBox], corners: np.ndarray, *, across_labels: bool) -> np.ndarray:
     """Return ``(n, 2)`` int, each pair of boxes that name one thing, the one that stays first."""
     pairs = _touching(corners)
-    a, b = corners[pairs[:, 0]], corners[pairs[:, 1]]
-    area_a, area_b = ((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) for box in (a, b))
-    shared = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(axis=1)
+    shared, area_a, area_b = _areas(boxes, corners, pairs)
     iou = shared / np.maximum(area_a + area_b - shared, 1e-9)
     contained = shared / np.maximum(np.minimum(area_a, area_b), 1e-9) > CONTAINED_FRAC
     labels = np.array([seen.box.label for seen in boxes])
@@ -235,3 +263,23 @@ def _repeated(boxes: Sequence[SeenBox], corners: np.ndarray, *, across_labels: b
     chosen: np.ndarray = pairs[one_thing]
     # A winner is looked at before those it beats, so pairs come in the order of the better one.
     return chosen[np.lexsort((chosen[:, 1], chosen[:, 0]))]
+
+
+def _areas(
+    boxes: Sequence[SeenBox], corners: np.ndarray, pairs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return of pairs what the two share, the first one's area and the second one's, ``(n,)`` each, square pixels."""
+    a, b = corners[pairs[:, 0]], corners[pairs[:, 1]]
+    shared = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(axis=1)
+    area = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+    is_turned = _is_turned(boxes)
+    if is_turned.any():
+        shapes = shapely.polygons([seen.box.outline_px for seen in boxes])
+        area[is_turned] = shapely.area(shapes[is_turned])
+        either = is_turned[pairs].any(axis=1)
+        shared[either] = shapely.area(shapely.intersection(*shapes[pairs[either]].T))
+    return shared, area[pairs[:, 0]], area[pairs[:, 1]]
+
+
+def _is_turned(boxes: Sequence[SeenBox]) -> np.ndarray:
+    return np.array([seen.box.quad_px is not None for seen in boxes], bool)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from rsvlm_cli import scene
 from rsvlm_cli.main import app
 from rsvlm_cli.runtime.bundle import write_manifest
-from rsvlm_cli.tasks.dialect import NANO
+from rsvlm_cli.tasks.dialect import NANO, RSCOVLM
 from tests.bundle_factory import BundleSize, make_bundle
 
 CLASSES = {
@@ -44,6 +44,19 @@ def run(bundle_path, scenes, monkeypatch):
         return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, prog_name="rsvlm")
 
     return invoke
+
+
+@pytest.fixture
+def as_rscovlm():
+    """Make an engine one of RSCoVLM's family that sees pictures of a size in pixels; keywords change its dialect."""
+
+    def change(engine, size_px, **dialect):
+        manifest = engine.bundle.manifest
+        image, spoken = replace(manifest.image, size=size_px), replace(RSCOVLM, **dialect)
+        engine.bundle = replace(engine.bundle, manifest=replace(manifest, image=image, dialect=spoken.to_json()))
+        return engine
+
+    return change
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from rsvlm_cli.runtime.bundle import read_bundle, write_manifest
 from rsvlm_cli.runtime.preprocess import resize
 from rsvlm_cli.settings import Settings
 from rsvlm_cli.tasks.cells import REACHES, blocks_of, reach_of
-from rsvlm_cli.tasks.dialect import NANO, RSCOVLM, ZoomStyle
+from rsvlm_cli.tasks.dialect import NANO, ZoomStyle
 from rsvlm_cli.tasks.zoom import format_call
 from rsvlm_cli.zoom import look
 from tests.bundle_factory import BundleSize, make_bundle
@@ -348,17 +348,9 @@ def test_windows_are_read_in_all_symmetries_of_a_class(here, reader):
 
 
 @pytest.fixture
-def caller(fake_engine):
+def caller(fake_engine, as_rscovlm):
     """An engine of RSCoVLM's family that sees pictures of 112 px."""
-
-    def install(*replies):
-        engine = fake_engine(*replies)
-        manifest = engine.bundle.manifest
-        image = replace(manifest.image, size=(112, 112))
-        engine.bundle = replace(engine.bundle, manifest=replace(manifest, image=image, dialect=RSCOVLM.to_json()))
-        return engine
-
-    return install
+    return lambda *replies: as_rscovlm(fake_engine(*replies), (112, 112))
 
 
 def calls(*box):

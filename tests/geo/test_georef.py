@@ -53,7 +53,7 @@ def test_lonlat_leads_back_to_the_pixel(crs: str) -> None:
 
 def test_a_box_on_a_rotated_raster_keeps_its_four_corners() -> None:
     cos, sin = 2 * math.cos(math.radians(30)), 2 * math.sin(math.radians(30))
-    ring = place("EPSG:32633", cos, sin, 500_000, sin, -cos, 5_000_000).box_crs((10, 20, 30, 50))
+    ring = place("EPSG:32633", cos, sin, 500_000, sin, -cos, 5_000_000).ring_crs(box_ring((10, 20, 30, 50)))
     assert len(ring) == 5
     assert ring[0] == ring[-1]
     for corner, (x, y) in zip(ring, [(10, 20), (30, 20), (30, 50), (10, 50)], strict=False):
