@@ -1,6 +1,8 @@
 """Turned boxes on the whole road: what windows say in text is one outline a thing, and lies in files where it is."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from shapely import affinity
 
 from rsvlm_cli import pipeline, scene
 from rsvlm_cli.output.schema import build_schema
+from rsvlm_cli.runtime.bundle import read_bundle, write_manifest
 from rsvlm_cli.settings import Settings
-from rsvlm_cli.tasks.dialect import BoxStyle
+from rsvlm_cli.tasks.dialect import NANO, BoxStyle
 from tests.factories import write_geotiff
 from tests.fake_engine import spell
 
@@ -217,3 +220,15 @@ def test_pictures_and_pages_draw_the_outline_and_not_its_hull(run, said):
     page = Path("ship.html").read_text("utf-8")
     assert 'points="150,25 250,175 200,193.75 100,43.75"' in page
     assert "quad (px)" in page
+
+
+def test_a_real_engine_is_held_to_the_form(run, bundle_path, tmp_path, scenes):
+    folder = shutil.copytree(bundle_path, tmp_path / "turned")
+    manifest = read_bundle(folder).manifest
+    dialect = replace(NANO, box_style=BoxStyle.QUADS, no_boxes="There are none.")
+    write_manifest(folder, replace(manifest, dialect=dialect.to_json()))
+    done = run("ground", "scene.tif", "-p", "ship", "--model", folder, "--max-tokens", "150", "--json")
+    (said,) = json.loads(done.stdout)["transcript"]
+    line = r"-?\d{1,5}(,-?\d{1,5}){7} ship\n"
+    assert re.fullmatch(rf"There are none\.|({line})*[-\d,]*( s?h?i?p?)?", said["reply"])
+    assert said["reply"]
