@@ -15,12 +15,17 @@ from rsvlm_cli.runtime.dispatch import DOMAIN
 ATTENTION_ATTRIBUTES = {"num_heads", "kv_num_heads", "scale", "do_rotary"}
 """All that a GroupQueryAttention may have to be replaced; ours turns always."""
 
+ATTENTIONS = {"GroupQueryAttention", "MultiHeadAttention"}
+"""Of ours; their first three inputs are query, key and value."""
+
 TOWER_ATTRIBUTES = {"q_num_heads", "kv_num_heads"}
 """All that an Attention may have."""
 
 
 def to_native(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
     """Replace each MatMulNBits, QMoE, GroupQueryAttention and Attention, and drop the nodes that nobody asks any more.
+
+    The three projections before an attention become one node.
 
     Args:
         nodes: of the stock graph, in order.
@@ -32,7 +37,7 @@ def to_native(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodePr
     Raises:
         ValueError: if one of them is not as `export.layers` and `export.graph` write it.
     """
-    replaced = [_replace(node) for node in nodes]
+    replaced = _join_projections([_replace(node) for node in nodes])
     wanted, kept = set(outputs), []
     for node in reversed(replaced):
         if wanted.intersection(node.output):
@@ -60,6 +65,25 @@ def _replace(node: NodeProto) -> NodeProto:
             raise ValueError(f"{node.name}: no native operator does what it asks for")
         return _our_node(node, "MultiHeadAttention", node.input, num_heads=heads)
     return node
+
+
+def _join_projections(nodes: Sequence[NodeProto]) -> list[NodeProto]:
+    """Put one QKVLinear before each attention whose query, key and value are linear layers of one value."""
+    made_by = {output: node for node in nodes for output in node.output}
+    qkv = dict[str, NodeProto]()  # by the attention that it comes before
+    for node in nodes:
+        if node.domain == DOMAIN and node.op_type in ATTENTIONS:
+            parts = [made_by[value] for value in node.input[:3] if value in made_by]
+            kinds = {(part.op_type, part.input[0], str(part.attribute)) for part in parts}
+            if len(parts) == 3 and len(kinds) == 1 and [len(part.input) for part in parts] == [4, 4, 4]:
+                inputs = [parts[0].input[0], *(name for part in parts for name in part.input[1:])]
+                name = node.name.replace(node.op_type, "QKVLinear")
+                qkv[node.name] = helper.make_node("QKVLinear", inputs, node.input[:3], name=name, domain=DOMAIN)
+                qkv[node.name].attribute.extend(parts[0].attribute)
+    gone = {output for node in qkv.values() for output in node.output}
+    return [
+        node for old in nodes if gone.isdisjoint(old.output) for node in (qkv.get(old.name), old) if node is not None
+    ]
 
 
 def _our_node(stock: NodeProto, op: str, inputs: Sequence[str], **attributes: Any) -> NodeProto:

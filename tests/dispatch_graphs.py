@@ -1,5 +1,6 @@
 """Graphs of one ``ExpertMLP``: of stock operators as export writes them, and native over the same bytes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,22 @@ def write_linear(folder: Path, rows: QuantisedRows, bias: np.ndarray) -> Path:
         writer = LayerWriter(graph, None, ErrorLog())
         y = writer.matmul_blocks("linear", x, rows, stored, graph.weight("bias", bias))
         graph.node("Identity", "layer", [y], [graph.output("y", TensorProto.FLOAT, ["T", len(bias)])])
+        graph.save(folder / "native.onnx", to_native(graph.nodes, graph.outputs), {DOMAIN: VERSION})
+    return folder / "native.onnx"
+
+
+def write_projections(folder: Path, weights: Sequence[QuantisedRows], biases: Sequence[np.ndarray]) -> Path:
+    """Write the native graph ``x (1, T, K) -> query, key, value``, and an attention over them, from the stock one."""
+    with (folder / "weights.bin").open("wb") as file:
+        graph = GraphBuilder("layer", ExternalData(file, "weights.bin"))
+        x, outputs = graph.input("x", TensorProto.FLOAT, [1, "T", weights[0].n_columns]), list[str]()
+        writer = LayerWriter(graph, None, ErrorLog())
+        for name, rows, bias in zip("qkv", weights, biases, strict=True):
+            stored = [graph.weight(f"{name}.weight", rows.packed), graph.weight(f"{name}.scales", rows.scales)]
+            outputs.append(writer.matmul_blocks(name, x, rows, stored, graph.weight(f"{name}.bias", bias)))
+        y = graph.op("Attention", "attention", outputs, q_num_heads=1, kv_num_heads=1)
+        for name, value in zip(("query", "key", "value", "y"), (*outputs, y), strict=True):
+            graph.node("Identity", "layer", [value], [graph.output(name, TensorProto.FLOAT, [1, "T", None])])
         graph.save(folder / "native.onnx", to_native(graph.nodes, graph.outputs), {DOMAIN: VERSION})
     return folder / "native.onnx"
 

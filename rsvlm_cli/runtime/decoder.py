@@ -35,6 +35,7 @@ class Decoder:
         self._session, self._spec, self._max_context, self._device = session, spec, max_context, device
         self._caches = [f"{i}.{kind}" for i in range(spec.layers) for kind in ("key", "value")]
         self._buffers: list[ort.OrtValue] = []
+        self._binding = session.io_binding()
         self._n_slots = 0
         self._keys: list[Hashable] = []
         self._expert = -1
@@ -73,22 +74,17 @@ class Decoder:
         """
         length = len(self._keys) + len(keys)
         self._reserve(length)
-        binding = self._session.io_binding()
+        binding = self._binding
         binding.bind_cpu_input("inputs_embeds", vectors[None])
         binding.bind_cpu_input("expert", np.array([self._expert], np.int64))
         binding.bind_cpu_input("seqlens_k", np.array([length - 1], np.int32))
         binding.bind_cpu_input("total_sequence_length", np.array(length, np.int32))
         if self._many:
             binding.bind_cpu_input("n_logits", np.array(n_logits, np.int64))
-        for name, buffer in zip(self._caches, self._buffers, strict=True):
-            binding.bind_ortvalue_input(f"past_key_values.{name}", buffer)
-            binding.bind_ortvalue_output(f"present.{name}", buffer)
-        binding.bind_output("logits")
+        logits = np.empty((n_logits, self._spec.vocab), np.float32)
+        binding.bind_ortvalue_output("logits", ort.OrtValue.ortvalue_from_numpy(logits[None]))  # over the same memory
         self._session.run_with_iobinding(binding)
         self._keys.extend(keys)
-        # An OrtValue's array is a view that does not keep it alive: copied before the value goes.
-        output = binding.get_outputs()[-1]
-        logits: np.ndarray = output.numpy()[0].copy()
         return logits
 
     def _reserve(self, length: int) -> None:
@@ -105,3 +101,7 @@ class Decoder:
             if held:
                 room[:, :, :held] = old[i].numpy()[:, :, :held]
             self._buffers.append(ort.OrtValue.ortvalue_from_numpy(room, self._device, 0))
+        # Bound once: what a token's call binds, it pays for.
+        for name, buffer in zip(self._caches, self._buffers, strict=True):
+            self._binding.bind_ortvalue_input(f"past_key_values.{name}", buffer)
+            self._binding.bind_ortvalue_output(f"present.{name}", buffer)

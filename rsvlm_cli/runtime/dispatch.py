@@ -12,8 +12,8 @@ import numpy as np
 
 from rsvlm_cli.runtime.int4 import BlockScheme, QuantisedRows, dequantise_rows, quantise_rows
 
-DOMAIN, VERSION = "rsvlm", 3
-"""Of the native operators: 1 has ``ExpertMLP`` and ``BlockLinear``, 2 ``GroupQueryAttention`` too."""
+DOMAIN, VERSION = "rsvlm", 4
+"""Of the native operators; docs/expert-dispatch.md says what each version added."""
 
 BLOCKS = (16, 32, 64, 128)
 """Weights that may share a scale."""

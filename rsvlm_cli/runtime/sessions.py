@@ -27,6 +27,9 @@ LOAD_ERRORS = (
     ort_errors.RuntimeException,
 )
 
+SPIN_US = 30
+"""How long a thread waits for work before it sleeps."""
+
 log = logging.getLogger(__name__)
 
 
@@ -114,9 +117,10 @@ def open_session(
     # container or a batch system has withheld, and complains on stderr.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A waiting thread that spins takes the core from whatever else the machine does. Decoding the 1B model on two
-    # cores, tokens/s without spinning, with 300 us of it, without end: 30, 33, 36 alone; 13, 12, 8 beside another.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A waiting thread that spins takes the core from whatever else the machine does; one that sleeps comes late to the
+    # next node. So long it spins as the gap between two nodes of a single token's pass lasts.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
     options.log_severity_level = 4  # what fails comes back as an exception
     for library in find_libraries(ops):
         options.register_custom_ops_library(str(library))

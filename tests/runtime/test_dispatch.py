@@ -3,13 +3,14 @@
 import itertools
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from model.dispatch import expert_mlp, run_eager
-from rsvlm_cli.runtime.dispatch import multiply, pack_experts, round_activations, run_experts
+from rsvlm_cli.runtime.dispatch import DOMAIN, multiply, pack_experts, round_activations, run_experts
 from rsvlm_cli.runtime.int4 import BlockScheme, quantise_rows
-from tests.dispatch_graphs import open_graph, random_experts, write_experts, write_linear
+from tests.dispatch_graphs import open_graph, random_experts, write_experts, write_linear, write_projections
 
 EXPERTS = 4
 SCHEMES = [BlockScheme(bits=bits, block=block) for bits, block in itertools.product((4, 8), (16, 32, 64, 128))]
@@ -97,6 +98,25 @@ def test_native_linear_layers_compute_the_contract(tmp_path, kernels, scheme, n_
         x = rng.standard_normal((n_tokens, n_columns)).astype(np.float32)
         y = session.run(None, {"x": x})[0]
         np.testing.assert_allclose(y, multiply(x, rows, bias), atol=1e-5 * n_columns)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize("n_rows", [37, 48, 240])
+def test_the_three_projections_of_an_attention_are_one_node(tmp_path, kernels, scheme, n_rows):
+    rng = np.random.default_rng(0)
+    weights = [quantise_rows(rng.standard_normal((n_rows, 200)).astype(np.float32), scheme) for _ in range(3)]
+    biases = [rng.standard_normal(n_rows).astype(np.float32) for _ in range(3)]
+    path = write_projections(tmp_path, weights, biases)
+    assert [node.op_type for node in onnx.load(path).graph.node if node.domain == DOMAIN] == [
+        "QKVLinear",
+        "MultiHeadAttention",
+    ]
+    session = open_graph(path, threads=2)
+    for n_tokens in (1, 4, 17, 100):
+        x = rng.standard_normal((1, n_tokens, 200)).astype(np.float32)
+        for y, rows, bias in zip(session.run(["query", "key", "value"], {"x": x}), weights, biases, strict=True):
+            np.testing.assert_allclose(y, multiply(x, rows, bias), atol=1e-5 * 200)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kQueries = 192;       // rows of a piece: so many that turning the keys costs little beside them
 constexpr int64_t kFewPieces = 16;  // below, keys are cut too
-constexpr int64_t kKeysOfPiece = 512;
+constexpr int64_t kKeysOfPiece = 192;
 
 struct PieceRoom {
   Buffer queries, keys, panels, sums, greatest, totals;
@@ -81,11 +81,12 @@ class Attention {
     totals_ = partial_room.totals.take<float>(n_rows);
   }
 
-  OrtStatus* run(OrtKernelContext* context, int64_t products) const {
+  template <class Append>
+  OrtStatus* run(OrtKernelContext* context, int64_t products, const Phase<Append>& append) const {
     const auto attend = [&](int64_t i) { run_piece(i); };
-    if (auto* status = parallel_for(context, n_outer_ * plan_.key_pieces, products, attend)) return status;
-    for (int64_t i = 0; i < n_outer_ && plan_.key_pieces > 1; i++) join(i);
-    return nullptr;
+    const auto join_pieces = [&](int64_t i) { join(i); };
+    const Phase pieces{n_outer_ * plan_.key_pieces, attend}, joins{plan_.key_pieces > 1 ? n_outer_ : 0, join_pieces};
+    return in_phases(context, products, append, pieces, joins);
   }
 
  private:
@@ -226,8 +227,7 @@ struct GroupQueryAttention {
     const auto append = [&](int64_t i) {
       for (int64_t g = 0; g < kv_heads; g++) call.append(i / tokens, i % tokens, g);
     };
-    if (auto* status = parallel_for(context, batch * tokens, tokens > 1 ? products : 0, append)) return status;
-    return Attention(call, longest).run(context, products);
+    return Attention(call, longest).run(context, products, Phase{batch * tokens, append});
   }
 };
 
@@ -284,7 +284,7 @@ struct MultiHeadAttention {
         }
       }
     };
-    return parallel_for(context, dims[0] * heads, 2 * dims[0] * tokens * tokens * width, attend);
+    return in_phases(context, 2 * dims[0] * tokens * tokens * width, Phase{dims[0] * heads, attend});
   }
 };
 

@@ -132,7 +132,7 @@ inline void tile_times(const float* rows, Columns columns, int depth, float* out
   for (int k = 0; k < depth; k++, rows++, columns.at += columns.step, columns.ahead += columns.step) {
     Floats<kWidth> column[kVectors];
     for (int v = 0; v < kVectors; v++) column[v] = load<kWidth>(columns.at + v * kWidth);
-    for (int v = 0; v < kVectors; v++) __builtin_prefetch(columns.ahead + v * kWidth);
+    for (int v = 0; v < kVectors; v++) __builtin_prefetch(columns.ahead + v * kWidth, 0, 2);
 #pragma GCC unroll 12
     for (int r = 0; r < kRowsOfTile; r++) {
       for (int v = 0; v < kVectors; v++) sums[r][v] += rows[r * kRowStep] * column[v];

@@ -66,7 +66,7 @@ EXPORTED OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBa
   if (!kernels) kernels = best_kernels();
   OrtCustomOpDomain* domain = nullptr;
   if (auto* status = api->CreateCustomOpDomain("rsvlm", &domain)) return status;
-  for (const OrtCustomOp* op : {kExpertMLP, kBlockLinear, kGroupQueryAttention, kMultiHeadAttention}) {
+  for (const OrtCustomOp* op : {kExpertMLP, kBlockLinear, kQKVLinear, kGroupQueryAttention, kMultiHeadAttention}) {
     if (auto* status = api->CustomOpDomain_Add(domain, op)) return status;
   }
   return api->AddCustomOpDomain(options, domain);

@@ -1,21 +1,26 @@
 // What every native operator needs: its face towards ONNX Runtime, tensors, memory, threads.
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 #include <vector>
 
 #include "kernel.h"
 #include "ort_api.h"
 
-constexpr int kBatches = 32;                  // a node's work is offered to the threads in so many pieces
-constexpr int64_t kInlineProducts = 1 << 20;  // below, waking another thread costs more than it saves
+constexpr int kMostThreads = 64;
+constexpr int kPiecesOfThread = 4;            // so many of a phase's work: fewer and larger ones read faster
+constexpr int kPatience = 500;                // pauses before a waiting thread lets others run: some 20 us
+constexpr int64_t kInlineProducts = 1 << 19;  // below, waking another thread costs more than it saves
 
 extern const OrtApi* api;       // of the ONNX Runtime that registered the library
 extern const Kernels* kernels;  // in use
 
 extern const OrtCustomOp* const kExpertMLP;
 extern const OrtCustomOp* const kBlockLinear;
+extern const OrtCustomOp* const kQKVLinear;
 extern const OrtCustomOp* const kGroupQueryAttention;
 extern const OrtCustomOp* const kMultiHeadAttention;
 
@@ -51,16 +56,56 @@ void call_body(void* body, size_t index) {
   (*static_cast<const Body*>(body))(static_cast<int64_t>(index));
 }
 
-// body(0 ... total - 1), on the session's threads where the work is worth it.
+// Work that can be done in any order: body(0 ... total - 1).
 template <class Body>
-OrtStatus* parallel_for(OrtKernelContext* context, int64_t total, int64_t products, const Body& body) {
-  if (products < kInlineProducts || total == 1) {
-    for (int64_t i = 0; i < total; i++) body(i);
+struct Phase {
+  int64_t total;
+  const Body& body;
+};
+template <class Body>
+Phase(int64_t, const Body&) -> Phase<Body>;
+
+struct alignas(64) Progress {
+  std::atomic<int64_t> claimed{0}, done{0};
+};
+
+// Takes pieces of a phase while there are any, and waits until those of the other threads are done. Only pieces that
+// somebody works on are waited for: a thread that comes late holds nobody up.
+template <class Body>
+void join_phase(Progress& progress, const Phase<Body>& phase) {
+  static const int64_t pieces = kPiecesOfThread * std::max(1u, std::thread::hardware_concurrency());
+  const int64_t piece = (phase.total + pieces - 1) / pieces;
+  for (int64_t start; (start = progress.claimed.fetch_add(piece, std::memory_order_relaxed)) < phase.total;) {
+    const int64_t end = std::min(start + piece, phase.total);
+    for (int64_t i = start; i < end; i++) phase.body(i);
+    progress.done.fetch_add(end - start, std::memory_order_release);
+  }
+  for (int waited = 0; progress.done.load(std::memory_order_acquire) < phase.total; waited++) {
+    if (waited > kPatience) std::this_thread::yield();  // whoever holds the last piece may want this very core
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+  }
+}
+
+// One phase after the other, on the session's threads where the work is worth it. They are woken once for all phases:
+// asleep, a thread takes about as long to come as a phase of a single token does.
+template <class... Bodies>
+OrtStatus* in_phases(OrtKernelContext* context, int64_t products, const Phase<Bodies>&... phases) {
+  Progress progress[sizeof...(Bodies)];
+  std::atomic<bool> over{false};
+  const auto work = [&](int64_t) {
+    if (over.load(std::memory_order_acquire)) return;  // of more calls than there are threads, the rest
+    Progress* next = progress;
+    (join_phase(*next++, phases), ...);
+    over.store(true, std::memory_order_release);
+  };
+  if (products < kInlineProducts) {
+    work(0);
     return nullptr;
   }
-  const size_t batches = static_cast<size_t>(std::min<int64_t>(total, kBatches));
-  return api->KernelContext_ParallelFor(context, call_body<Body>, static_cast<size_t>(total), batches,
-                                        const_cast<Body*>(&body));
+  return api->KernelContext_ParallelFor(context, call_body<decltype(work)>, kMostThreads, kMostThreads,
+                                        const_cast<void*>(static_cast<const void*>(&work)));
 }
 
 struct Tensor {

@@ -1,4 +1,4 @@
-// The operators ExpertMLP and BlockLinear of domain rsvlm (docs/expert-dispatch.md), for ONNX Runtime's CPU.
+// The operators ExpertMLP, BlockLinear and QKVLinear of domain rsvlm (docs/expert-dispatch.md), for ONNX Runtime's CPU.
 //
 // Weights are read where ONNX Runtime mapped them: nothing is packed at load, and an expert that no token goes to is
 // never touched, so it stays on disk.
@@ -54,26 +54,32 @@ float* multiply(const Matrix& weight, int64_t first, int64_t step, const Activat
   return out;
 }
 
-// Multiplies all rows of a weight, and has put(token, row, values, n) keep what comes of n neighbouring ones. With many
-// tokens kTiles tiles are made before they are kept, so that longer pieces of each token's results are written together.
+// Multiplies the rows of a weight, kRows to a piece, and has put(token, row, values, n) keep what comes of n neighbouring
+// ones. With many tokens kTiles tiles are made before they are kept, so that longer pieces of each token's results are
+// written together.
 template <class Put>
-OrtStatus* multiply_all(OrtKernelContext* context, const Matrix& weight, const Activations& a, int64_t products,
-                        const Put& put) {
-  const int64_t together = a.n_tokens > kFew ? kTiles : 1, step = together * kRows;
-  const auto rows_times = [&](int64_t g) {
-    const int64_t present = std::min(step, weight.rows - g * step);
+struct Rows {
+  const Matrix& weight;
+  const Activations& a;
+  const Put& put;
+
+  int64_t step() const { return kRows * (a.n_tokens > kFew ? kTiles : 1); }
+  int64_t pieces() const { return (weight.rows + step() - 1) / step(); }
+  void operator()(int64_t piece) const {
+    const int64_t first = piece * step(), present = std::min(step(), weight.rows - first);
     const float* tiles[kTiles];
     for (int64_t t = 0; t * kRows < present; t++) {
-      tiles[t] = multiply(weight, g * step + t * kRows, 1, a, static_cast<int>(t));
+      tiles[t] = multiply(weight, first + t * kRows, 1, a, static_cast<int>(t));
     }
     for (int m = 0; m < a.n_tokens; m++) {
       for (int64_t r = 0; r < present; r += kRows) {
-        put(m, g * step + r, tiles[r / kRows] + m * kRows, std::min<int64_t>(kRows, present - r));
+        put(m, first + r, tiles[r / kRows] + m * kRows, std::min<int64_t>(kRows, present - r));
       }
     }
-  };
-  return parallel_for(context, (weight.rows + step - 1) / step, products, rows_times);
-}
+  }
+};
+template <class Put>
+Rows(const Matrix&, const Activations&, const Put&) -> Rows<Put>;
 
 struct Scheme {
   int64_t bits = 4, block = 32;
@@ -108,7 +114,6 @@ struct Mlp {
     const Activations a = session_room.x.take(gate_up, static_cast<int>(hidden), n);
     const Activations h = session_room.hidden.take(down, static_cast<int>(width), n);
     float* inner = session_room.hidden_values.take<float>(size_t(n) * width);
-    const int64_t products = n * hidden * width;
     const auto round_x = [&](int64_t m) { kernels->quantise(gate_up, x + rows[m] * hidden, a, static_cast<int>(m)); };
     const auto round_inner = [&](int64_t m) { kernels->quantise(down, inner + m * width, h, static_cast<int>(m)); };
     // Gate and up rows alternate. Many tokens take them apart; few read them in order, for the memory's sake.
@@ -129,10 +134,9 @@ struct Mlp {
     const auto put = [&](int m, int64_t row, const float* values, int64_t) {
       std::memcpy(y + rows[m] * hidden + row, values, kRows * sizeof(float));
     };
-    if (auto* status = parallel_for(context, n, n > 1 ? products : 0, round_x)) return status;
-    if (auto* status = parallel_for(context, width / kRows, 2 * products, first_half)) return status;
-    if (auto* status = parallel_for(context, n, n > 1 ? products : 0, round_inner)) return status;
-    return multiply_all(context, down, h, products, put);
+    const Rows last_half{down, h, put};
+    return in_phases(context, 3 * n * hidden * width, Phase{n, round_x}, Phase{width / kRows, first_half},
+                     Phase{n, round_inner}, Phase{last_half.pieces(), last_half});
   }
 };
 
@@ -184,6 +188,60 @@ struct ExpertMLP {
   }
 };
 
+// Linear layers over one x (..., K): for each weight (N, K) packed, scales and bias (N,) -> (..., N).
+template <int kLayers>
+OrtStatus* run_linear(const char* op, OrtKernelContext* context, const Scheme& scheme, const Tensor* in, bool biased) {
+  const Tensor& x = in[0];
+  if (x.dims.empty()) return refuse(op, "wanted x of rank 1 or more");
+  const int64_t columns = x.dims.back(), n_tokens = x.count(0, x.dims.size() - 1);
+  Matrix weights[kLayers];
+  const float* biases[kLayers];
+  float* outputs[kLayers];
+  int64_t all_rows = 0;
+  for (int i = 0; i < kLayers; i++) {
+    const Tensor* layer = in + 1 + 3 * i;
+    if (layer[0].dims.empty() || !scheme.holds(layer[0], layer[1], layer[0].dims[0], columns)) {
+      return refuse(op, "the weight does not fit x");
+    }
+    const int64_t n_rows = layer[0].dims[0];
+    biases[i] = biased ? layer[2].as<float>() : nullptr;
+    if (biased && layer[2].count(0, layer[2].dims.size()) != n_rows) {
+      return refuse(op, "the bias does not fit the weight");
+    }
+    std::vector<int64_t> dims = x.dims;
+    dims.back() = n_rows;
+    if (auto* status = make_output(context, i, dims, &outputs[i])) return status;
+    weights[i] = scheme.matrix(layer[0], layer[1], n_rows, columns, 0);
+    all_rows += n_rows;
+  }
+  const int64_t most = tokens_at_once(weights[0], n_tokens);
+  for (int64_t start = 0; start < n_tokens; start += most) {
+    const int n = static_cast<int>(std::min(most, n_tokens - start));
+    const Activations a = session_room.x.take(weights[0], static_cast<int>(columns), n);
+    const auto round_x = [&](int64_t m) {
+      kernels->quantise(weights[0], x.as<float>() + (start + m) * columns, a, static_cast<int>(m));
+    };
+    int64_t pieces = 0;
+    for (const Matrix& weight : weights) pieces += Rows{weight, a, round_x}.pieces();
+    const auto multiply_rows = [&](int64_t piece) {
+      for (int i = 0; i < kLayers; i++) {
+        const Matrix& weight = weights[i];
+        const float* bias = biases[i];
+        const auto put = [&](int m, int64_t row, const float* values, int64_t present) {
+          float* to = outputs[i] + (start + m) * weight.rows + row;
+          for (int64_t r = 0; r < present; r++) to[r] = values[r] + (bias ? bias[row + r] : 0.0f);
+        };
+        const Rows rows{weight, a, put};
+        if (piece < rows.pieces()) return rows(piece);
+        piece -= rows.pieces();
+      }
+    };
+    auto* status = in_phases(context, n * all_rows * columns, Phase{n, round_x}, Phase{pieces, multiply_rows});
+    if (status) return status;
+  }
+  return nullptr;
+}
+
 // x (..., K), weight (N, K) packed and scales, optional bias (N,) -> (..., N).
 struct BlockLinear {
   static constexpr const char* kName = "BlockLinear";
@@ -195,40 +253,31 @@ struct BlockLinear {
   OrtStatus* configure(const OrtApi& given, const OrtKernelInfo* info) { return scheme.read(given, info, kName); }
 
   OrtStatus* compute(OrtKernelContext* context, const Tensor* in, size_t n_inputs) const {
-    const Tensor& x = in[0];
-    if (x.dims.empty() || in[1].dims.empty()) return refuse(kName, "wanted x of rank 1 or more");
-    const int64_t columns = x.dims.back(), n_rows = in[1].dims[0], n_tokens = x.count(0, x.dims.size() - 1);
-    if (!scheme.holds(in[1], in[2], n_rows, columns)) return refuse(kName, "the weight does not fit x");
-    const float* bias = n_inputs > 3 ? in[3].as<float>() : nullptr;
-    if (bias && in[3].count(0, in[3].dims.size()) != n_rows) return refuse(kName, "the bias does not fit the weight");
-    std::vector<int64_t> dims = x.dims;
-    dims.back() = n_rows;
-    float* y = nullptr;
-    if (auto* status = make_output(context, 0, dims, &y)) return status;
-    const Matrix weight = scheme.matrix(in[1], in[2], n_rows, columns, 0);
-    const int64_t most = tokens_at_once(weight, n_tokens);
-    for (int64_t start = 0; start < n_tokens; start += most) {
-      const int n = static_cast<int>(std::min(most, n_tokens - start));
-      const Activations a = session_room.x.take(weight, static_cast<int>(columns), n);
-      const auto round_x = [&](int64_t m) {
-        kernels->quantise(weight, x.as<float>() + (start + m) * columns, a, static_cast<int>(m));
-      };
-      const auto put = [&](int m, int64_t row, const float* values, int64_t present) {
-        float* to = y + (start + m) * n_rows + row;
-        for (int64_t r = 0; r < present; r++) to[r] = values[r] + (bias ? bias[row + r] : 0.0f);
-      };
-      const int64_t products = n * n_rows * columns;
-      if (auto* status = parallel_for(context, n, n > 1 ? products : 0, round_x)) return status;
-      if (auto* status = multiply_all(context, weight, a, products, put)) return status;
-    }
-    return nullptr;
+    return run_linear<1>(kName, context, scheme, in, n_inputs > 3);
+  }
+};
+
+// x (..., K), and of query, key and value each weight (N, K) packed, scales and bias (N,) -> (..., N) of each.
+struct QKVLinear {
+  static constexpr const char* kName = "QKVLinear";
+  static constexpr size_t kInputs = 10, kOptionalInputs = 0, kOutputs = 3;
+  static int input_type(size_t i) { return i % 3 == 1 ? kUint8 : kFloat; }
+
+  Scheme scheme;
+
+  OrtStatus* configure(const OrtApi& given, const OrtKernelInfo* info) { return scheme.read(given, info, kName); }
+
+  OrtStatus* compute(OrtKernelContext* context, const Tensor* in, size_t) const {
+    return run_linear<3>(kName, context, scheme, in, true);
   }
 };
 
 const Face<ExpertMLP> expert_mlp;
 const Face<BlockLinear> block_linear;
+const Face<QKVLinear> qkv_linear;
 
 }  // namespace
 
 extern const OrtCustomOp* const kExpertMLP = &expert_mlp;
 extern const OrtCustomOp* const kBlockLinear = &block_linear;
+extern const OrtCustomOp* const kQKVLinear = &qkv_linear;
