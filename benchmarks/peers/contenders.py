@@ -49,6 +49,9 @@ OURS = {
 
 LLAMA = "llama.cpp Q4_0"
 OURS_TOWER, ORT_TOWER = "ours, int8 tower", "ONNX Runtime fp32 tower"
+PROTOTYPE, PROTOTYPE_TOWER = "vector units alone, int4 b128", "ONNX Runtime int8 tower"
+"""What the first prototype was made of: an operator for VNNI, here our own without matrix units, and a stock tower."""
+
 REFERENCE: dict[Part, str] = {"decoder": "transformers fp32", "tower": "transformers fp32 tower"}
 """Whom the others' answers are compared with."""
 
@@ -67,6 +70,9 @@ DECODERS = (
         module="ours",
         model="int4-decoder-128",
         bits=(4.25, 4.25, 4.25),
+    ),
+    Contender(
+        name=PROTOTYPE, part="decoder", module="ours", model="int4-128", option="avx512-vnni", bits=(4.25, 8.25, 8.25)
     ),
     # What llama.cpp's own quantiser makes of these widths: they are in no blocks of 256, so the head gets Q8_0.
     Contender(
@@ -123,6 +129,7 @@ DECODERS = (
 TOWERS = (
     Contender(name=OURS_TOWER, part="tower", module="ours", model="int4-128"),
     Contender(name=ORT_TOWER, part="tower", module="plain", model="tower-fp32", arithmetic="fp32"),
+    Contender(name=PROTOTYPE_TOWER, part="tower", module="plain", model="tower-int8"),
     Contender(
         name=REFERENCE["tower"],
         part="tower",

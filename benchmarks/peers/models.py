@@ -21,7 +21,7 @@ from export.builder import ExternalData, GraphBuilder
 from export.checkpoint import Checkpoint, open_checkpoint
 from export.graph import write_vision
 from export.layers import LayerWriter
-from export.quantise import ErrorLog
+from export.quantise import ErrorLog, VisionScheme
 from model.weights import HEAD, Layout, expected_shapes
 
 CHECKPOINT = "checkpoint"
@@ -124,12 +124,12 @@ def write_bundle(checkpoint: Checkpoint, folder: Path, profile: str, block: int)
     subprocess.run([*command, "--profile", profile], check=True, stdout=sys.stderr)
 
 
-def write_plain_tower(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write our tower's graph in float32, of ONNX's own operators."""
+def write_plain_tower(checkpoint: Checkpoint, folder: Path, scheme: VisionScheme) -> None:
+    """Write our tower's graph in stock operators."""
     folder.mkdir()
     with (folder / "vision.bin").open("wb") as file:
         graph = GraphBuilder("vision", ExternalData(file, "vision.bin"))
-        write_vision(LayerWriter(graph, checkpoint, ErrorLog()), None)
+        write_vision(LayerWriter(graph, checkpoint, ErrorLog()), scheme)
         graph.save(folder / "vision.onnx")
 
 
@@ -199,7 +199,8 @@ MAKERS: dict[str, Callable[[Checkpoint, Path], Any]] = {
     "int4-128": lambda checkpoint, folder: write_bundle(checkpoint, folder, "int4", 128),
     "int4-32": lambda checkpoint, folder: write_bundle(checkpoint, folder, "int4", 32),
     "int4-decoder-128": lambda checkpoint, folder: write_bundle(checkpoint, folder, "int4-decoder", 128),
-    "tower-fp32": write_plain_tower,
+    "tower-fp32": lambda checkpoint, folder: write_plain_tower(checkpoint, folder, None),
+    "tower-int8": lambda checkpoint, folder: write_plain_tower(checkpoint, folder, "dynamic"),
     "hf": write_language_model,
     "hf-tower": write_tower,
     "q4_0.gguf": lambda checkpoint, file: write_gguf(checkpoint, file, pure=False),

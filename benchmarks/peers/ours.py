@@ -1,5 +1,6 @@
 """Ours: the engine as the product opens and asks it, sampling, penalty and text included."""
 
+import ctypes
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from benchmarks.peers.plan import CHOICES, PICTURE, PROMPT, REPLY, TEXT, TEXT_ID
 from rsvlm_cli.runtime.bundle import read_bundle
 from rsvlm_cli.runtime.engine import Engine
 from rsvlm_cli.runtime.features import ImageFeatures
+from rsvlm_cli.runtime.ops import native_library
 
 EXPERT = 0
 """The one whose weights the peers got."""
@@ -60,7 +62,13 @@ class OurTower:
 
 
 def open_decoder(model: Path, option: str, threads: int) -> OurDecoder:
-    """Open the decoder's graph, which an engine does when it first needs it."""
+    """Open the decoder's graph, which an engine does when it first needs it.
+
+    ``option`` names kernels that take the place of the best ones, if this CPU has them.
+    """
+    library = native_library()
+    if option and library:
+        ctypes.CDLL(str(library)).rsvlm_choose_kernels(option.encode())
     engine = Engine(read_bundle(model), device="cpu", threads=threads)
     _ = engine._decoder
     return OurDecoder(engine)

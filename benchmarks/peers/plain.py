@@ -9,7 +9,7 @@ from benchmarks.peers.plan import normalise
 
 
 class PlainTower:
-    """A session of a float32 graph."""
+    """A session of a graph of stock operators."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
         self.session = session

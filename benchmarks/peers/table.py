@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.contenders import DECODERS, LLAMA, ORT_TOWER, OURS, OURS_TOWER, REFERENCE, TOWERS, Contender
+from benchmarks.peers.contenders import (
+    DECODERS,
+    LLAMA,
+    ORT_TOWER,
+    OURS,
+    OURS_TOWER,
+    PROTOTYPE,
+    PROTOTYPE_TOWER,
+    REFERENCE,
+    TOWERS,
+    Contender,
+)
 from benchmarks.peers.plan import PROMPT, REPLY, SIDE_PX
 from benchmarks.peers.work import least_seconds
 from model.config import ModelConfig
@@ -56,17 +67,18 @@ class Results:
             return None
         return statistics.median([a / b for a, b in zip(self.each(name, key), self.each(to, key), strict=True)])
 
-    def parts(self, bundle: str) -> list[float]:
+    def parts(self, decoder: str, tower: str) -> list[float]:
         """Return each round's sum of what a cold start is made of: opening, tile, prefill and 32 tokens."""
-        ours = OURS[bundle]
-        keys = ((ours, "load_s", 1), (OURS_TOWER, "load_s", 1), (OURS_TOWER, "tile_s", 1), (ours, "prefill_s", 1))
-        columns = [[n * s for s in self.each(name, key)] for name, key, n in (*keys, (ours, "token_s", REPLY))]
+        keys = ((decoder, "load_s", 1), (tower, "load_s", 1), (tower, "tile_s", 1), (decoder, "prefill_s", 1))
+        columns = [[n * s for s in self.each(name, key)] for name, key, n in (*keys, (decoder, "token_s", REPLY))]
         return [sum(row) for row in zip(*columns, strict=True)]
 
-    def over_parts(self, bundle: str) -> float:
-        """Return how many times the sum of its parts a cold start takes."""
+    def over_parts(self, bundle: str, decoder: str, tower: str) -> str:
+        """Return how many times the sum of those parts a cold start takes."""
+        if not {decoder, tower} <= self.rounds[0].keys():
+            return UNMEASURED
         whole = self.each(COLD[bundle], "seconds")
-        return statistics.median([a / b for a, b in zip(whole, self.parts(bundle), strict=True)])
+        return f"{statistics.median([a / b for a, b in zip(whole, self.parts(decoder, tower), strict=True)]):.2f}"
 
     def reached(self, contender: Contender, key: str, *, matrix: bool) -> str:
         """Return how much of what is possible was reached, in percent."""
@@ -132,13 +144,14 @@ def cold_table(results: Results) -> str:
         [
             name,
             f"{results.middle(name, 'seconds'):.2f}",
-            f"{statistics.median(results.parts(bundle)):.2f}",
-            f"{results.over_parts(bundle):.2f}",
+            f"{statistics.median(results.parts(OURS[bundle], OURS_TOWER)):.2f}",
+            results.over_parts(bundle, OURS[bundle], OURS_TOWER),
+            results.over_parts(bundle, PROTOTYPE, PROTOTYPE_TOWER),
             f"{results.middle(name, 'peak_gb'):.2f}",
         ]
         for bundle, name in COLD.items()
     ]
-    return table(["", "s", "its parts s", "of its parts", "peak GB"], rows)
+    return table(["", "s", "its parts s", "of its parts", "of the prototype's parts", "peak GB"], rows)
 
 
 def goals_table(results: Results) -> str:
@@ -162,7 +175,11 @@ def goals_table(results: Results) -> str:
                 lambda b: times(results.ratio(ORT_TOWER, OURS_TOWER, "tile_s")),
             ),
             ("decoder's load, s", "< 0.3", lambda b: f"{results.middle(OURS[b], 'load_s'):.2f}"),
-            ("cold start, of its parts", "<= 1.2", lambda b: f"{results.over_parts(b):.2f}"),
+            (
+                "cold start, of the prototype's parts",
+                "<= 1.2",
+                lambda b: results.over_parts(b, PROTOTYPE, PROTOTYPE_TOWER),
+            ),
             ("cold start, peak GB", "< 1", lambda b: f"{results.middle(COLD[b], 'peak_gb'):.2f}"),
         )
     ]

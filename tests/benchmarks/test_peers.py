@@ -7,7 +7,17 @@ import pytest
 
 from benchmarks.full_size import CONFIG
 from benchmarks.peers.__main__ import is_wanted
-from benchmarks.peers.contenders import DECODERS, LLAMA, ORT_TOWER, OURS, OURS_TOWER, REFERENCE, TOWERS
+from benchmarks.peers.contenders import (
+    DECODERS,
+    LLAMA,
+    ORT_TOWER,
+    OURS,
+    OURS_TOWER,
+    PROTOTYPE,
+    PROTOTYPE_TOWER,
+    REFERENCE,
+    TOWERS,
+)
 from benchmarks.peers.models import GGUF_NAMES, gguf_name, make_model, released_config
 from benchmarks.peers.plan import PROMPT, REPLY
 from benchmarks.peers.table import COLD, Results, page
@@ -55,6 +65,7 @@ def make_round(slowdown: float) -> dict[str, dict[str, list[float]]]:
     facts = {name: decoder_facts(0.01 * slowdown, [3, 1, 2]) for name in OURS.values()}
     facts |= {LLAMA: decoder_facts(0.02 * slowdown, [-3, -1, -2]), REFERENCE["decoder"]: decoder_facts(1, [6, 2, 4])}
     facts |= {OURS_TOWER: tower | {"tile_s": [1.5]}, ORT_TOWER: tower | {"tile_s": [3.75]}}
+    facts |= {PROTOTYPE: decoder_facts(0.03, [3, 1, 2]), PROTOTYPE_TOWER: tower | {"tile_s": [2.5]}}
     return facts | {name: {"seconds": [6.4], "peak_gb": [0.9]} for name in COLD.values()}
 
 
@@ -66,8 +77,10 @@ def test_ratios_are_of_one_round_each():
     assert results.agreement(BY_NAME[OURS["int4-32"]]) == "1.000"
     assert results.agreement(BY_NAME[LLAMA]) == "-1.000"
     # 0.25 + 0.25 + 1.5 + 3 + 32 x 0.01
-    assert results.parts("int4-128")[0] == pytest.approx(5.32)
-    assert results.over_parts("int4-128") == pytest.approx(6.4 / 5.32)
+    assert results.parts(OURS["int4-128"], OURS_TOWER)[0] == pytest.approx(5.32)
+    assert results.over_parts("int4-128", OURS["int4-128"], OURS_TOWER) == f"{6.4 / 5.32:.2f}"
+    assert results.over_parts("int4-128", PROTOTYPE, PROTOTYPE_TOWER) == f"{6.4 / 6.96:.2f}"
+    assert results.over_parts("int4-128", PROTOTYPE, "nobody's") == "-"
 
 
 def test_page_holds_goals_and_leaves_out_who_was_not_there():
