@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.uhr --folder runs/uhr`` draws scenes (`benchmarks.big_scene`) in which each class stands once to
 three times or not at all, and asks of each whether it is there and how many there are: the overview alone, parts of the
-overview (``paper``), and windows of the file (``auto``), through the road that users take. A scene is 2048 px a side,
-eleven times nano's picture, as 11,000 px are to RSCoVLM's. Answers are kept in the folder scene by scene, so a run that
-is cut goes on where it stopped. Intervals are drawn by scene.
+overview (``paper``), windows of the file (``auto``), and these where the default has them (``large``), through the road
+that users take. A scene is 2048 px a side, sixteen times nano's picture. Answers are kept in the folder scene by scene,
+so a run that is cut goes on where it stopped. Intervals are drawn by scene.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from rsvlm_cli.tasks.heads import SHARPNESS
 from train.data.phrases import an, plural
 from train.metrics.intervals import drawn_scores, interval_of
 
-MODES: dict[str, ZoomMode] = {"overview": "off", "paper": "paper", "ours": "auto"}
+MODES: dict[str, ZoomMode] = {"overview": "off", "paper": "paper", "ours": "auto", "default": "large"}
 LABELS = tuple(MAKERS)
 MOST = 3
 """Things of one class in a scene at the most."""

@@ -113,6 +113,7 @@ class Zoom(StrEnum):
     """How ``ask`` looks closer."""
 
     AUTO = "auto"
+    LARGE = "large"
     OFF = "off"
     PAPER = "paper"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Device = Literal["auto", "cpu", "cuda"]
-ZoomMode = Literal["auto", "off", "paper"]
+ZoomMode = Literal["auto", "large", "off", "paper"]
 
 LEAST_SCORE = 0.2
 LEAST_PROBABILITY = 0.5
@@ -56,7 +56,7 @@ class Settings:
     min_score: float | None = None
     threshold: float | None = None
     tta: int | None = None
-    zoom: ZoomMode = "off"
+    zoom: ZoomMode = "large"
     max_hops: int | None = None
     coregister: bool = False
     radiometry: Literal["auto", "match", "none"] = "auto"

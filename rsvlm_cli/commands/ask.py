@@ -46,11 +46,11 @@ def ask(
         Zoom,
         typer.Option(
             "--zoom",
-            help="auto: look closer, at windows read from the file, until the answer is certain; "
-            "paper: at parts of the shrunken overview, as RSCoVLM does.",
+            help="auto: look closer, at windows read from the file, until the answer is certain; large: where the view "
+            "is too coarse for the class that is asked for; paper: at parts of the shrunken overview, as RSCoVLM does.",
             rich_help_panel=MODEL,
         ),
-    ] = Zoom.OFF,
+    ] = Zoom.LARGE,
     max_hops: Annotated[
         int | None,
         typer.Option("--max-hops", min=0, help="Windows that a zoom may look at (four a step).", rich_help_panel=MODEL),

@@ -9,13 +9,27 @@ Sources: the chain and its tool call, RSCoVLM (arXiv:2511.21272), which crops th
 detail (``paper`` does the same); a tree searched by the model's confidence, ZoomEye (arXiv:2411.16044).
 """
 
+from rsvlm_cli.geo.quarters import longest_side
+from rsvlm_cli.road.heads import knows
 from rsvlm_cli.scene import Progress, View
 from rsvlm_cli.tasks.ask import is_yes_no
 from rsvlm_cli.tasks.dialect import ZoomStyle
 from rsvlm_cli.tasks.zoom import Aim, aim_of
 from rsvlm_cli.zoom.chain import Chain
 from rsvlm_cli.zoom.look import Answered, Budget, label_read, look_once
-from rsvlm_cli.zoom.search import Search
+from rsvlm_cli.zoom.search import Search, taught_sides_px
+
+LARGE_SIDES = {Aim.PRESENCE: 6.0, Aim.COUNT: 2.0}
+"""From so many windows a side, each of the size that suits a class, one look at the whole is known to say less than its
+windows do (docs/adr/0011)."""
+
+
+def is_too_large(view: View, question: str, aim: Aim, label: str | None) -> bool:
+    """Say whether a view shows too little for one look, of a class that the tower's head knows and at which scale."""
+    if label is None or not knows(view, "objects", label):
+        return False
+    leaf_px, coarsest_px = taught_sides_px(view, question)
+    return coarsest_px is not None and longest_side(view.window_px) >= LARGE_SIDES[aim] * leaf_px
 
 
 def answer(view: View, question: str, progress: Progress | None = None) -> Answered:
@@ -33,6 +47,7 @@ def answer(view: View, question: str, progress: Progress | None = None) -> Answe
     # What is decoded, and two pictures of one prompt, are looked at upright alone.
     turned = (is_yes_no(question) or label is not None) and not chain
     budget = Budget(view, progress, view.scene.tta if turned else 1)
-    if settings.zoom == "off" or aim is Aim.WHOLE:
+    closer = settings.zoom != "large" or is_too_large(view, question, aim, label)
+    if settings.zoom == "off" or aim is Aim.WHOLE or not closer:
         return budget.pay(look_once(view, question)), []
     return (Chain(view, question, budget) if chain else Search(view, question, aim, label, budget)).run()

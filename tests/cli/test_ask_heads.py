@@ -16,7 +16,7 @@ def place(tmp_path_factory):
 
 
 def answer(place, question, **settings):
-    report = pipeline.ask([place], [question], Settings(tta=1, **settings))
+    report = pipeline.ask([place], [question], Settings(tta=1, zoom="off", **settings))
     (found,) = report.results
     assert isinstance(found, Answer)
     return found, {exchange.prompt for exchange in report.transcript}
@@ -47,6 +47,28 @@ def test_a_window_that_the_head_alone_reads_costs_its_picture_s_tokens(place):
         settings = Settings(tta=1, zoom="auto", max_tokens=most * n_tokens)
         found = pipeline.ask([place], ["How many cars are there?"], settings).results[0]
         assert most - 4 < found.cost.windows <= most
+
+
+@pytest.mark.parametrize(
+    ("question", "window", "is_closer"),
+    [
+        ("How many buildings are there?", None, True),  # six windows of the scale of buildings a side
+        ("How many buildings are there?", "0,0,200,200", False),
+        ("How many vehicles are there?", None, False),  # of no known scale
+        ("Is there a building?", None, True),
+        ("Is there a building?", "0,0,600,600", False),
+        ("Is there an airplane?", None, False),  # three windows of the scale of airplanes a side
+        ("How many lighthouses are there?", None, False),
+    ],
+)
+def test_by_itself_a_view_that_is_too_large_for_a_known_class_is_looked_at_closer(place, question, window, is_closer):
+    report = pipeline.ask([place], [question], Settings(tta=1, window=window))
+    assert (report.results[0].cost.windows > 1) is is_closer
+
+
+def test_a_view_whose_scale_is_not_known_is_looked_at_once(tmp_path):
+    plain = str(write_geotiff(tmp_path / "plain.tif", draw_place(12), crs=None))
+    assert pipeline.ask([plain], ["How many buildings are there?"], Settings(tta=1)).results[0].cost.windows == 1
 
 
 def test_a_counted_class_may_have_a_threshold_of_its_own():
