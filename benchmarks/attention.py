@@ -22,6 +22,7 @@ from export.builder import MICROSOFT, ExternalData, GraphBuilder
 from export.native import to_native
 from rsvlm_cli.runtime.dispatch import DOMAIN, VERSION
 from rsvlm_cli.runtime.ops import build_native, native_kernels
+from rsvlm_cli.runtime.sessions import open_session
 
 HEADS, KV_HEADS, HEAD_DIM = 14, 2, 64
 STOCK, OURS = "com.microsoft", "rsvlm"
@@ -55,10 +56,7 @@ def write_stack(folder: Path, n_layers: int) -> dict[str, Path]:
 
 def bind(path: Path, threads: int, tokens: int, total: int) -> tuple[ort.InferenceSession, ort.IOBinding]:
     """Open a graph and bind random inputs and caches to it."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 4
-    options.register_custom_ops_library(str(build_native()))
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, {DOMAIN: VERSION}, "cpu", threads)
     binding, rng = session.io_binding(), np.random.default_rng(0)
     for value in session.get_inputs():
         if value.name.startswith("past"):
@@ -100,7 +98,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, nargs=2, default=(60, 7), metavar=("DECODE", "PREFILL"))
-    options = parser.parse_args()
+    options, library = parser.parse_args(), build_native()
     print("| call | operator | ms a layer | least | of stock | GB/s | of memory's |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         paths = write_stack(Path(name), options.layers)
@@ -117,7 +115,7 @@ def main() -> None:
                 rate = n_bytes / min(times) / 1e9
                 cells += [f"{share:.2f}", *((f"{rate:.1f}", f"{rate / limit:.2f}") if limit else ("", ""))]
                 print(f"| {case} | {form} | " + " | ".join(cells) + " |", flush=True)
-    where = f"{native_kernels(build_native())} kernels, {platform.machine()}, ONNX Runtime {ort.__version__}"
+    where = f"{native_kernels(library)} kernels, {platform.machine()}, ONNX Runtime {ort.__version__}"
     print(f"\n{options.layers} layers, {options.threads} threads, {where}")
 
 

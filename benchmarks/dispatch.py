@@ -24,6 +24,7 @@ from export.native import to_native
 from rsvlm_cli.runtime.dispatch import DOMAIN, VERSION
 from rsvlm_cli.runtime.int4 import BlockScheme
 from rsvlm_cli.runtime.ops import build_native, native_kernels
+from rsvlm_cli.runtime.sessions import open_session
 
 HIDDEN, WIDTH, EXPERTS = 896, 4864, 3
 DECODE, PREFILL = 1, 760
@@ -83,11 +84,8 @@ class LayerStack:
 
     def open(self, path: Path) -> tuple[ort.InferenceSession, float]:
         """Open a graph; returns the session and the seconds that it took."""
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = self.threads, 4
-        options.register_custom_ops_library(str(build_native()))
         start = time.perf_counter()
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = open_session(path, {DOMAIN: VERSION}, "cpu", self.threads)
         return session, time.perf_counter() - start
 
 
@@ -132,7 +130,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, nargs=2, default=(60, 5), metavar=("DECODE", "PREFILL"))
     parser.add_argument("--schemes", nargs="+", default=["4:128", "4:32"], help="bits:block")
-    options = parser.parse_args()
+    options, library = parser.parse_args(), build_native()
     heads = [f"{part}, ms a layer | least | of stock" for part in ("token", f"{PREFILL} tokens")]
     print("| weights | graph | load s | " + " | ".join(heads) + " |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -141,7 +139,7 @@ def main() -> None:
         rounds = (options.rounds[0], options.rounds[1])
         for line in compare(BlockScheme(bits=bits, block=block), options.layers, options.threads, rounds):
             print(line, flush=True)
-    where = f"{native_kernels(build_native())} kernels, {platform.machine()}, ONNX Runtime {ort.__version__}"
+    where = f"{native_kernels(library)} kernels, {platform.machine()}, ONNX Runtime {ort.__version__}"
     print(f"\n{options.layers} layers, {options.threads} threads, {where}")
 
 
