@@ -28,7 +28,7 @@ LOAD_ERRORS = (
 )
 
 SPIN_US = 30
-"""How long a thread waits for work before it sleeps."""
+"""How long a thread spins before it sleeps: as long as the gap between two nodes of a single token's pass lasts."""
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +117,8 @@ def open_session(
     # container or a batch system has withheld, and complains on stderr.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A waiting thread that spins takes the core from whatever else the machine does; one that sleeps comes late to the
-    # next node. So long it spins as the gap between two nodes of a single token's pass lasts.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    # A thread that spins while it waits is there when the next node begins, and takes its core from whatever else runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(have_cores(threads))))
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
     options.log_severity_level = 4  # what fails comes back as an exception
     for library in find_libraries(ops):
@@ -132,6 +131,15 @@ def open_session(
         raise BundleError(
             f"{path}: ONNX Runtime {ort.__version__} cannot open it: {reason} (import it again)"
         ) from error
+
+
+def have_cores(threads: int) -> bool:
+    """Say whether so many threads and all else that runs at this moment have a core each; False where none can tell."""
+    try:
+        n_running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
+    except OSError:
+        return False
+    return n_running - 1 + threads <= (os.cpu_count() or 1)
 
 
 def count_cores() -> int:

@@ -82,3 +82,17 @@ def test_a_graph_that_is_none_is_one_line(
         Engine(bundle_copy).encode_images([picture])
     assert "\n" not in str(error.value)
     assert capfd.readouterr().err == ""
+
+
+def test_threads_spin_only_where_each_has_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions.os, "cpu_count", lambda: 10**6)
+    assert sessions.have_cores(2) == Path("/proc/loadavg").exists()
+    monkeypatch.setattr(sessions.os, "cpu_count", lambda: 1)
+    assert not sessions.have_cores(2)
+
+    def refuse(path: Path) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(sessions.os, "cpu_count", lambda: 10**6)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert not sessions.have_cores(2)

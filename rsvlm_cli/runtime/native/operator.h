@@ -11,7 +11,8 @@
 #include "ort_api.h"
 
 constexpr int kMostThreads = 64;
-constexpr int kPiecesOfThread = 4;            // so many of a phase's work: fewer and larger ones read faster
+constexpr int kPiecesOfThread = 4;            // of a phase, at least; larger ones read faster
+constexpr int64_t kPieceProducts = 1 << 24;   // of a piece, at most; of smaller ones a late thread holds up less
 constexpr int kPatience = 500;                // pauses before a waiting thread lets others run: some 20 us
 constexpr int64_t kInlineProducts = 1 << 19;  // below, waking another thread costs more than it saves
 
@@ -72,8 +73,7 @@ struct alignas(64) Progress {
 // Takes pieces of a phase while there are any, and waits until those of the other threads are done. Only pieces that
 // somebody works on are waited for: a thread that comes late holds nobody up.
 template <class Body>
-void join_phase(Progress& progress, const Phase<Body>& phase) {
-  static const int64_t pieces = kPiecesOfThread * std::max(1u, std::thread::hardware_concurrency());
+void join_phase(Progress& progress, const Phase<Body>& phase, int64_t pieces) {
   const int64_t piece = (phase.total + pieces - 1) / pieces;
   for (int64_t start; (start = progress.claimed.fetch_add(piece, std::memory_order_relaxed)) < phase.total;) {
     const int64_t end = std::min(start + piece, phase.total);
@@ -92,12 +92,14 @@ void join_phase(Progress& progress, const Phase<Body>& phase) {
 // asleep, a thread takes about as long to come as a phase of a single token does.
 template <class... Bodies>
 OrtStatus* in_phases(OrtKernelContext* context, int64_t products, const Phase<Bodies>&... phases) {
+  static const int64_t fewest = kPiecesOfThread * std::max(1u, std::thread::hardware_concurrency());
+  const int64_t pieces = std::max(fewest, products / kPieceProducts);
   Progress progress[sizeof...(Bodies)];
   std::atomic<bool> over{false};
   const auto work = [&](int64_t) {
     if (over.load(std::memory_order_acquire)) return;  // of more calls than there are threads, the rest
     Progress* next = progress;
-    (join_phase(*next++, phases), ...);
+    (join_phase(*next++, phases, pieces), ...);
     over.store(true, std::memory_order_release);
   };
   if (products < kInlineProducts) {
