@@ -46,8 +46,8 @@ def ask(
         Zoom,
         typer.Option(
             "--zoom",
-            help="auto: look closer, at windows read from the file, until the answer is certain; large: where the view "
-            "is too coarse for the class that is asked for; paper: at parts of the shrunken overview, as RSCoVLM does.",
+            help="auto: look closer, at windows read from the file, until the answer is certain; large: to count what "
+            "the view is too coarse for; paper: at parts of the shrunken overview, as RSCoVLM does.",
             rich_help_panel=MODEL,
         ),
     ] = Zoom.LARGE,

@@ -19,17 +19,20 @@ from rsvlm_cli.zoom.chain import Chain
 from rsvlm_cli.zoom.look import Answered, Budget, label_read, look_once
 from rsvlm_cli.zoom.search import Search, taught_sides_px
 
-LARGE_SIDES = {Aim.PRESENCE: 6.0, Aim.COUNT: 2.0}
-"""From so many windows a side, each of the size that suits a class, one look at the whole is known to say less than its
-windows do (docs/adr/0011)."""
+LARGE_SIDES = 2.0
+"""From so many windows a side, each of the size that suits a class, windows count better than one look at the whole."""
 
 
-def is_too_large(view: View, question: str, aim: Aim, label: str | None) -> bool:
-    """Say whether a view shows too little for one look, of a class that the tower's head knows and at which scale."""
-    if label is None or not knows(view, "objects", label):
+def is_too_large(view: View, question: str, label: str | None) -> bool:
+    """Say whether a view shows too little to be counted at once: of a class that the tower's head knows at which scale.
+
+    Numbers alone: whether there is one at all is asked of the whole, because in a crowded scene some window sees what is
+    not there (docs/adr/0011).
+    """
+    if aim_of(question) is not Aim.COUNT or label is None or not knows(view, "objects", label):
         return False
     leaf_px, coarsest_px = taught_sides_px(view, question)
-    return coarsest_px is not None and longest_side(view.window_px) >= LARGE_SIDES[aim] * leaf_px
+    return coarsest_px is not None and longest_side(view.window_px) >= LARGE_SIDES * leaf_px
 
 
 def answer(view: View, question: str, progress: Progress | None = None) -> Answered:
@@ -47,7 +50,7 @@ def answer(view: View, question: str, progress: Progress | None = None) -> Answe
     # What is decoded, and two pictures of one prompt, are looked at upright alone.
     turned = (is_yes_no(question) or label is not None) and not chain
     budget = Budget(view, progress, view.scene.tta if turned else 1)
-    closer = settings.zoom != "large" or is_too_large(view, question, aim, label)
+    closer = settings.zoom != "large" or is_too_large(view, question, label)
     if settings.zoom == "off" or aim is Aim.WHOLE or not closer:
         return budget.pay(look_once(view, question)), []
     return (Chain(view, question, budget) if chain else Search(view, question, aim, label, budget)).run()

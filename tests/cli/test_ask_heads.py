@@ -55,13 +55,11 @@ def test_a_window_that_the_head_alone_reads_costs_its_picture_s_tokens(place):
         ("How many buildings are there?", None, True),  # six windows of the scale of buildings a side
         ("How many buildings are there?", "0,0,200,200", False),
         ("How many vehicles are there?", None, False),  # of no known scale
-        ("Is there a building?", None, True),
-        ("Is there a building?", "0,0,600,600", False),
-        ("Is there an airplane?", None, False),  # three windows of the scale of airplanes a side
+        ("Is there a building?", None, False),
         ("How many lighthouses are there?", None, False),
     ],
 )
-def test_by_itself_a_view_that_is_too_large_for_a_known_class_is_looked_at_closer(place, question, window, is_closer):
+def test_by_itself_a_view_that_is_too_large_for_a_known_class_is_counted_in_windows(place, question, window, is_closer):
     report = pipeline.ask([place], [question], Settings(tta=1, window=window))
     assert (report.results[0].cost.windows > 1) is is_closer
 
