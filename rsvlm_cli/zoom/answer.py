@@ -26,7 +26,7 @@ LARGE_SIDES = 2.0
 def is_too_large(view: View, question: str, label: str | None) -> bool:
     """Say whether a view shows too little to be counted at once: of a class that the tower's head knows at which scale.
 
-    Numbers alone: whether there is one at all is asked of the whole, for in a crowded scene some window sees what is not
+    Numbers alone: whether there is one at all is asked of the whole, because of a crowd some window sees what is not
     there (docs/adr/0011).
     """
     if aim_of(question) is not Aim.COUNT or label is None or not knows(view, "objects", label):
