@@ -3,6 +3,7 @@
 Source: a tree searched by the model's confidence, ZoomEye (arXiv:2411.16044).
 """
 
+import logging
 import math
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ from rsvlm_cli.tasks.evidence import MARGIN_FRAC, STATISTICS, Evidence, count_bo
 from rsvlm_cli.tasks.merge import SeenBox
 from rsvlm_cli.tasks.zoom import Aim, named_labels
 from rsvlm_cli.zoom.look import Answered, Budget, Looker, Said, look_once
+
+log = logging.getLogger(__name__)
 
 NEAREST = math.sqrt(2)
 """A window up to this factor larger than a leaf is one: halves of it would be further from a leaf's size."""
@@ -75,6 +78,13 @@ class Search:
             parent = max(coarse, key=statistic.rank)
             parts = cut_quarters(parent.cell_px)
             if not self.budget.allows(len(parts)):
+                if self.aim is Aim.COUNT:
+                    log.warning(
+                        "%s: counted in windows up to %.0f times as coarse as suits it, for the budget is spent (raise "
+                        "--max-tokens, ask about a part by --window, or use rsvlm count)",
+                        self.question,
+                        max(longest_side(look.cell_px) for look in coarse) / self.leaf_px,
+                    )
                 break
             kept = statistic.keep(parent, [look for look in (self._look(parent, part) for part in parts) if look])
             finer = [look for look in tiling if look is not parent] + kept

@@ -204,6 +204,16 @@ def test_a_count_ends_at_the_coarsest_scale_of_a_class_and_yes_or_no_at_the_midd
     assert min(hop.model_gsd_m for hop in hops) < 0.6
 
 
+def test_a_count_whose_budget_ends_says_how_coarse_its_windows_are(here, seer, caplog):
+    draw(here, (150, 40))
+    ask(SHIPS, zoom="auto")
+    ask(SHIP, zoom="auto", max_hops=4)
+    assert not caplog.records
+    ask(SHIPS, zoom="auto", max_hops=4)  # four windows of 128 px, where 32 px are two raster pixels a model pixel
+    (record,) = caplog.records
+    assert "in windows up to 4 times as coarse as suits it" in record.message
+
+
 def test_parts_without_data_are_passed_over(here, seer):
     pixels = np.full((3, SIDE, SIDE), 90, np.uint8)
     pixels[:, :, 120:] = 0
