@@ -1,4 +1,6 @@
 import ctypes
+import re
+import shutil
 
 import pytest
 
@@ -39,6 +41,22 @@ def test_a_compiler_that_knows_no_amx_compiles_what_is_left(tmp_path, monkeypatc
     library = ctypes.CDLL(str(build.compile_library(tmp_path)))
     assert not library.rsvlm_choose_kernels(b"amx-int8")
     assert library.rsvlm_choose_kernels(b"plain")
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_every_compiler_that_is_looked_for_takes_the_sources(tmp_path, monkeypatch, compiler):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler}")
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setattr(build, "FLAGS", ("-std=c++17", "-O0", "-fPIC", "-fvisibility=hidden"))
+    assert ctypes.CDLL(str(build.compile_library(tmp_path))).RegisterCustomOps
+
+
+def test_no_declaration_deduces_two_types():
+    # g++ takes `Phase a{...}, b{...}` of two bodies; the standard and clang++ do not.
+    for path in build.SOURCES.glob("*.[ch]*"):
+        assert not re.search(r"\bPhase \w+\{[^;]*\}, \w+\{", path.read_text()), path.name
 
 
 def test_a_machine_without_compiler_says_so_in_one_line(nothing_built, monkeypatch):

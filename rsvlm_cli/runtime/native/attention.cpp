@@ -85,7 +85,8 @@ class Attention {
   OrtStatus* run(OrtKernelContext* context, int64_t products, const Phase<Append>& append) const {
     const auto attend = [&](int64_t i) { run_piece(i); };
     const auto join_pieces = [&](int64_t i) { join(i); };
-    const Phase pieces{n_outer_ * plan_.key_pieces, attend}, joins{plan_.key_pieces > 1 ? n_outer_ : 0, join_pieces};
+    const Phase pieces{n_outer_ * plan_.key_pieces, attend};
+    const Phase joins{plan_.key_pieces > 1 ? n_outer_ : 0, join_pieces};
     return in_phases(context, products, append, pieces, joins);
   }
 
