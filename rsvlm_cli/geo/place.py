@@ -68,7 +68,7 @@ def place_raster(
         size = f"pixels are those of a north-up grid, {view.width} x {view.height}"
         told += (f"{path}: placed by {how}; {size}",)
         location = replace(location, placed_by=f"{how}; warped to a north-up grid")
-    if dem is not None and dem not in how:
+    if dem is not None and "RPCs" not in how:
         told += (f"{path}: is not placed by RPCs, so --dem {dem} changes nothing",)
     return view, replace(location, warnings=told)
 
@@ -132,7 +132,8 @@ def _find_terrain(dem: str, rpcs: RPC, path: str) -> _Verbatim:
         lon, lat = np.meshgrid(rpcs.long_off + steps * rpcs.long_scale, rpcs.lat_off + steps * rpcs.lat_scale)
         lonlat = np.column_stack([lon.ravel(), lat.ravel()])
         at_px = Georeference(dem, place.crs, place.transform).lonlat_to_px(lonlat)
-        if not ((at_px >= 0) & (at_px <= (terrain.width, terrain.height))).all(axis=1).any():
+        # Their hulls: a model of one town may lie between any points that the scene is looked at.
+        if (at_px.max(axis=0) < 0).any() or (at_px.min(axis=0) > (terrain.width, terrain.height)).any():
             raise RastersDoNotOverlap(f"{dem}: has no height of the ground of {path} (wanted a terrain model of it)")
         return _Verbatim(terrain.name)
 

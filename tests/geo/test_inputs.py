@@ -243,6 +243,14 @@ def test_a_terrain_model_with_gaps_leaves_none_in_the_picture(tmp_path: Path) ->
         assert raster.read().valid.mean() > 0.9
 
 
+def test_a_terrain_model_of_one_town_of_the_scene_is_taken(tmp_path: Path) -> None:
+    scene = write_rpcs(tmp_path / "a.tif", spots(300, 240)[0])
+    place = {"crs": "EPSG:4326", "transform": Affine(1e-5, 0, 15.0003, 0, -1e-5, 45.0022)}
+    town = write_geotiff(tmp_path / "town.tif", np.full((1, 190, 190), 300, np.float32), **place)
+    with open_raster(scene, dem=str(town)) as raster:
+        assert raster.placed_by.startswith(f"its RPCs on the heights of {town} ")
+
+
 @pytest.mark.parametrize(
     ("keys", "error", "told"),
     [
@@ -271,6 +279,9 @@ def test_a_terrain_model_for_a_raster_with_a_place_of_its_own_changes_nothing_an
     with open_raster(write_geotiff(tmp_path / "a.tif", SCENE), dem="dem.tif") as raster:
         assert raster.placed_by == "transform"
         assert raster.warnings == (f"{raster.path}: is not placed by RPCs, so --dem dem.tif changes nothing",)
+    by_points = write_gcps(tmp_path / "b.tif", spots(300, 240)[0], bend, 4)
+    with open_raster(by_points, dem="point") as raster:
+        assert f"{raster.path}: is not placed by RPCs, so --dem point changes nothing" in raster.warnings
 
 
 def test_a_white_that_is_zero_stays_white_on_a_map_grid(tmp_path: Path) -> None:
