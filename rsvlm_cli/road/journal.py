@@ -100,7 +100,7 @@ def open_journal(scene: Scene, task: str, labels: tuple[str, ...]) -> Journal:
     if path is None:
         return Journal(None, {})
     settings = {key: value for key, value in asdict(scene.settings).items() if key not in UNRELATED}
-    files = [*scene.origin.paths, *([settings["aoi"]] if settings["aoi"] else [])]
+    files = [*scene.origin.paths, *filter(None, (settings["aoi"], settings["dem"]))]
     run = {
         "rsvlm": __version__,
         "model": scene.bundle.sha256,

@@ -12,7 +12,7 @@ from rsvlm_cli.errors import InputError
 from rsvlm_cli.geo.georef import Georeference
 from rsvlm_cli.settings import Settings
 from rsvlm_cli.tasks.grammar import format_boxes, format_mask
-from tests.factories import ONE_METRE, write_geotiff
+from tests.factories import ONE_METRE, write_geotiff, write_slope
 from tests.fake_engine import WRITTEN, FakeReply, FakeStep, spell
 
 TILE = 240
@@ -189,6 +189,16 @@ def test_a_journal_of_another_run_is_never_taken_for_this_one(big, seer, tmp_pat
         dataset.write(np.zeros((3, 50, 50), np.uint8), window=((0, 50), (0, 50)))
     detect(journal=journal, min_score=0.5)
     assert seer.n_seen == 3 * n
+
+
+def test_a_journal_of_another_terrain_of_the_same_name_is_begun_anew(big, seer, tmp_path):
+    journal, dem = tmp_path / "out.journal", str(write_slope(tmp_path / "dem.tif"))
+    n = len(list(detect(journal=journal, dem=dem).results)) and seer.n_seen
+    detect(journal=journal, dem=dem)
+    assert seer.n_seen == n
+    write_slope(tmp_path / "dem.tif", columns=50)
+    detect(journal=journal, dem=dem)
+    assert seer.n_seen == 2 * n
 
 
 def test_a_run_that_cannot_end_leaves_no_journal(tmp_path, seer, monkeypatch):
