@@ -93,14 +93,15 @@ class Decoder:
             return
         # Half as much again, so that a long reply moves its cache a few times only.
         wanted = max(length, self._n_slots * 3 // 2)
-        self._n_slots = min(-(-wanted // SLOTS_STEP) * SLOTS_STEP, max(self._max_context, length))
-        spec, held = self._spec, len(self._keys)
-        old, self._buffers = self._buffers, []
+        n_slots = min(-(-wanted // SLOTS_STEP) * SLOTS_STEP, max(self._max_context, length))
+        spec, held, larger = self._spec, len(self._keys), list[ort.OrtValue]()
         for i in range(len(self._caches)):
-            room = np.zeros((1, spec.kv_heads, self._n_slots, spec.head_dim), np.float32)
+            room = np.zeros((1, spec.kv_heads, n_slots, spec.head_dim), np.float32)
             if held:
-                room[:, :, :held] = old[i].numpy()[:, :, :held]
-            self._buffers.append(ort.OrtValue.ortvalue_from_numpy(room, self._device, 0))
+                room[:, :, :held] = self._buffers[i].numpy()[:, :, :held]
+            larger.append(ort.OrtValue.ortvalue_from_numpy(room, self._device, 0))
+        # All or none: the binding does not keep the memory that it points to, the buffers do.
+        self._buffers, self._n_slots = larger, n_slots
         # Bound once: what a token's call binds, it pays for.
         for name, buffer in zip(self._caches, self._buffers, strict=True):
             self._binding.bind_ortvalue_input(f"past_key_values.{name}", buffer)

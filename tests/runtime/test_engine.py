@@ -1,6 +1,9 @@
 """The engine against the graphs themselves, run whole and without a cache."""
 
+import itertools
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -168,6 +171,30 @@ def test_the_cache_grows_with_a_long_reply_and_keeps_what_it_holds(
     assert dict(last.choices or ())[last.text] == pytest.approx(
         np.exp(log_softmax(logits[admitted]))[admitted.index(last.token_id)], abs=1e-4
     )
+
+
+def test_a_cache_that_finds_no_room_to_grow_is_as_it_was(
+    tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rsvlm_cli.runtime.decoder.SLOTS_STEP", 8)
+    engine = Engine(make_bundle(tmp_path / "tiny"))
+    features = engine.encode_images([picture])
+    ask = partial(engine.generate, features, PROMPT, 0, grammar=QuadrantMask(24), max_new_tokens=100)
+    before, n_made = ask().token_ids, itertools.count(1)
+    engine = Engine(engine.bundle)
+    engine.generate(features, PROMPT, 0, max_new_tokens=1)
+    make = np.zeros
+
+    def fail_at_third(*args: Any, **kwargs: Any) -> np.ndarray:
+        if np.ndim(args[0]) and len(args[0]) == 4 and next(n_made) == 3:
+            raise MemoryError
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr("rsvlm_cli.runtime.decoder.np.zeros", fail_at_third)
+    ask = partial(engine.generate, features, PROMPT, 0, grammar=QuadrantMask(24), max_new_tokens=100)
+    with pytest.raises(MemoryError):
+        ask()
+    assert ask().token_ids == before
 
 
 # --- grammars ---------------------------------------------------------------------------------------------------------
