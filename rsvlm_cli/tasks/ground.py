@@ -104,7 +104,7 @@ def probability_found(dialect: Dialect, reply: Reply) -> float | None:
     if dialect.no_boxes is None or choices is None:
         return None
     p_none = sum(p for text, p in choices if text and dialect.no_boxes.startswith(text))
-    p_some = sum(p for text, p in choices if text[:1] == "[" or text[:1].isdigit())
+    p_some = sum(p for text, p in choices if text.startswith(("[", "-")) or text[:1].isdigit())
     return p_some / (p_some + p_none) if p_some + p_none > 0 else None
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rsvlm_cli.errors import ReplyMalformed
 from rsvlm_cli.tasks import ground
-from rsvlm_cli.tasks.dialect import RSUNIVLM, Granularity
+from rsvlm_cli.tasks.dialect import RSCOVLM, RSUNIVLM, Granularity
 from rsvlm_cli.tasks.grammar import BoxList, matches, parse_boxes
 from tests.fake_engine import WRITTEN, FakeReply, FakeStep, spell
 
@@ -49,6 +49,14 @@ def test_none_is_no_box_and_a_low_probability_of_found():
     reply = FakeReply((FakeStep("none", 0.95, choices=(("none", 0.95), ("[", 0.05))),))
     assert ground.read(WRITTEN, "ship", reply, SIZE_PX) == []
     assert ground.probability_found(WRITTEN, reply) == pytest.approx(0.05)
+
+
+def test_a_first_vertex_beyond_the_edge_says_that_something_is_there():
+    first = FakeStep("-", 0.9, choices=(("-", 0.9), ("There", 0.1)))
+    steps = (first, *(FakeStep(text) for text in "3,10,20,30,10,40,-12,20 ship\n"))
+    (box,) = ground.read(RSCOVLM, "ship", FakeReply(steps), SIZE_PX)
+    assert box.quad_frac[-1] == (-0.12, 0.2)
+    assert box.score == pytest.approx(0.9)
 
 
 def test_a_cut_reply_keeps_the_whole_boxes():
