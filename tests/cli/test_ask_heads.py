@@ -12,7 +12,7 @@ from tests.factories import write_geotiff
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return str(write_geotiff(tmp_path_factory.mktemp("scene") / "place.tif", draw_place(12)))
+    return str(write_geotiff(tmp_path_factory.mktemp("scene") / "place.tif", draw_place(12).transpose(2, 0, 1)))
 
 
 def answer(place, question, **settings):
@@ -65,7 +65,7 @@ def test_by_itself_a_view_that_is_too_large_for_a_known_class_is_counted_in_wind
 
 
 def test_a_view_whose_scale_is_not_known_is_looked_at_once(tmp_path):
-    plain = str(write_geotiff(tmp_path / "plain.tif", draw_place(12), crs=None))
+    plain = str(write_geotiff(tmp_path / "plain.tif", draw_place(12).transpose(2, 0, 1), crs=None))
     assert pipeline.ask([plain], ["How many buildings are there?"], Settings(tta=1)).results[0].cost.windows == 1
 
 

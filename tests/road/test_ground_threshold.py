@@ -10,7 +10,7 @@ from tests.factories import write_geotiff
 
 
 def test_ground_takes_its_own_threshold_in_one_process_and_in_two(tmp_path):
-    path = str(write_geotiff(tmp_path / "place.tif", draw_place(12)))
+    path = str(write_geotiff(tmp_path / "place.tif", draw_place(12).transpose(2, 0, 1)))
     settings = Settings(tile="256")
     quality = read_bundle(find_bundle("nano")).manifest.quality
     strict = settings.least_score(quality)
