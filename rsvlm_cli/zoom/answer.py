@@ -9,7 +9,7 @@ Sources: the chain and its tool call, RSCoVLM (arXiv:2511.21272), which crops th
 detail (``paper`` does the same); a tree searched by the model's confidence, ZoomEye (arXiv:2411.16044).
 """
 
-from rsvlm_cli.geo.quarters import longest_side
+from rsvlm_cli.geo.quarters import cut_quarters, longest_side
 from rsvlm_cli.road.heads import knows
 from rsvlm_cli.scene import Progress, View
 from rsvlm_cli.tasks.ask import is_yes_no
@@ -50,7 +50,9 @@ def answer(view: View, question: str, progress: Progress | None = None) -> Answe
     # What is decoded, and two pictures of one prompt, are looked at upright alone.
     turned = (is_yes_no(question) or label is not None) and not chain
     budget = Budget(view, progress, view.scene.tta if turned else 1)
-    closer = settings.zoom != "large" or is_too_large(view, question, label)
+    # Boxes of the whole, where no window is paid for, count worse than one look does.
+    allowed = budget.allows(len(cut_quarters(view.window_px)))
+    closer = settings.zoom != "large" or (allowed and is_too_large(view, question, label))
     if settings.zoom == "off" or aim is Aim.WHOLE or not closer:
         return budget.pay(look_once(view, question)), []
     return (Chain(view, question, budget) if chain else Search(view, question, aim, label, budget)).run()

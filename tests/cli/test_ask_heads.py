@@ -64,6 +64,14 @@ def test_by_itself_a_view_that_is_too_large_for_a_known_class_is_counted_in_wind
     assert (report.results[0].cost.windows > 1) is is_closer
 
 
+@pytest.mark.parametrize("least", [{"max_hops": 3}, {"max_tokens": 100}])
+def test_a_budget_without_a_step_of_windows_leaves_one_look(place, least):
+    question = "How many buildings are there?"
+    found, _ = answer(place, question)
+    (by_itself,) = pipeline.ask([place], [question], Settings(tta=1, **least)).results
+    assert (by_itself.text, by_itself.score_method) == (found.text, found.score_method)
+
+
 def test_a_view_whose_scale_is_not_known_is_looked_at_once(tmp_path):
     plain = str(write_geotiff(tmp_path / "plain.tif", draw_place(12).transpose(2, 0, 1), crs=None))
     assert pipeline.ask([plain], ["How many buildings are there?"], Settings(tta=1)).results[0].cost.windows == 1
