@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rsvlm_cli.output.document import cover, name_date
-from rsvlm_cli.results import Answer, Box, ClassScores, Count, Mask, Report, Result, Source
+from rsvlm_cli.results import Answer, Box, ClassScores, Count, Hop, Mask, Report, Result, Source
 
 
 def report_to_text(report: Report, *, with_name: bool = False) -> str:
@@ -59,6 +59,10 @@ def looks_to_text(report: Report) -> str:
         gsd = "" if look.model_gsd_m is None else f", {look.model_gsd_m:.3g} m a pixel"
         size = " x ".join(f"{side:g}" for side in look.window_px)
         seen.append(f"{windows} of {size} px as {look.model_px[0]} x {look.model_px[1]} px{gsd}")
+    hops = [result for result in report.results if isinstance(result, Hop)]
+    if hops:
+        finest_m = min((hop.model_gsd_m for hop in hops if hop.model_gsd_m is not None), default=None)
+        seen.append(f"{len(hops)} closer" + ("" if finest_m is None else f", down to {finest_m:.3g} m a pixel"))
     return f"{report.sources[0].path}: the model saw " + "; ".join(seen)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -470,6 +471,7 @@ def test_stdout_carries_the_answer_alone(run, seer, here):
     said = run("-v", "ask", "port.tif", SHIP, SHIPS, "--zoom", "auto")
     assert said.stdout == "yes\n1\n"
     assert "note: looked at 85 windows: 8500 tokens" in said.stderr
+    assert re.search(r"the model saw 1 window of .*; \d+ closer, down to 2 m a pixel", said.stderr)
     done = run("ask", "port.tif", SHIP, "--zoom", "auto", "--out", "hops.geojson")
     assert done.stdout == "yes\n"
     properties = [feature["properties"] for feature in json.loads((here / "hops.geojson").read_text())["features"]]
