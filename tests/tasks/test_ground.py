@@ -9,6 +9,7 @@ from rsvlm_cli.tasks import ground
 from rsvlm_cli.tasks.dialect import RSCOVLM, RSUNIVLM, Granularity
 from rsvlm_cli.tasks.grammar import BoxList, matches, parse_boxes
 from tests.fake_engine import WRITTEN, FakeReply, FakeStep, spell
+from tests.grammars import draw_reply
 
 SIZE_PX = (100, 100)
 
@@ -79,14 +80,6 @@ def test_the_grammar_takes_a_box_exactly_where_its_corners_are_in_order(numbers)
 @given(st.data())
 def test_from_every_state_of_the_box_grammar_a_whole_reply_is_within_reach(data):
     grammar = BoxList(scale=20, no_boxes="none", max_boxes=2)
-    state, text = grammar.start(), b""
-    while not (grammar.accepts(state) and data.draw(st.booleans())):
-        following = [byte for byte in range(128) if grammar.step(state, byte) is not None]
-        assert following or grammar.accepts(state), text
-        if not following:
-            break
-        byte = data.draw(st.sampled_from(following))
-        state, text = grammar.step(state, byte), text + bytes([byte])
-    for x1, y1, x2, y2 in parse_boxes(text.decode(), 20, "none"):
+    for x1, y1, x2, y2 in parse_boxes(draw_reply(data, grammar), 20, "none"):
         assert 0 <= x1 < x2 <= 1
         assert 0 <= y1 < y2 <= 1

@@ -14,6 +14,7 @@ from rsvlm_cli.tasks.dialect import RSCOVLM, BoxStyle, Dialect
 from rsvlm_cli.tasks.grammar import matches
 from rsvlm_cli.tasks.quads import BoxLines, hull_of, order_vertices, parse_quads
 from tests.fake_engine import FakeReply, FakeStep, spell
+from tests.grammars import draw_reply
 
 SIZE = (400, 200)
 QUADS, OBBS = BoxStyle.QUADS, BoxStyle.OBBS
@@ -122,15 +123,7 @@ def test_ordering_twice_changes_nothing(points):
 @given(st.data(), st.sampled_from([8, 5]))
 def test_from_every_state_of_the_grammar_a_whole_reply_is_within_reach(data, n_numbers):
     grammar = BoxLines("ship", n_numbers, "There are none.", max_lines=2, max_digits=2)
-    state, text = grammar.start(), b""
-    while not (grammar.accepts(state) and data.draw(st.booleans())):
-        following = [byte for byte in range(128) if grammar.step(state, byte) is not None]
-        assert following or grammar.accepts(state), text
-        if not following:
-            break
-        byte = data.draw(st.sampled_from(following))
-        state, text = grammar.step(state, byte), text + bytes([byte])
-    lines = text.decode().splitlines()
+    lines = draw_reply(data, grammar).splitlines()
     assert lines == ["There are none."] or all(len(line.split(" ")[0].split(",")) == n_numbers for line in lines)
     assert all(line.endswith(" ship") for line in lines if line != "There are none.")
 
