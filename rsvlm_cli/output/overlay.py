@@ -76,16 +76,9 @@ def draw_results(report: Report, picture: Picture, panel: Image.Image) -> Image.
         panel = _blend(panel, mask, (np.array(mask.area_px) - origin) * scale, colours)
     draw = ImageDraw.Draw(panel)
     for box in (result for result in report.results if isinstance(result, Box)):
-        if box.quad_px:
-            ring = [(float(x), float(y)) for x, y in (np.array(box.quad_px) - origin[:2]) * scale[:2]]
-            for colour, width in (((0, 0, 0), 4), (colours[box.label], 2)):
-                draw.line([*ring, *ring[:2]], fill=colour, width=width, joint="curve")
-            continue
-        corners = [float(v) for v in (np.array(box.box_px) - origin) * scale]
-        draw.rectangle(corners, outline=(0, 0, 0), width=4)
-        draw.rectangle(
-            [corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1], outline=colours[box.label], width=2
-        )
+        ring = [(float(x), float(y)) for x, y in (np.array(box.outline_px) - origin[:2]) * scale[:2]]
+        for colour, width in (((0, 0, 0), 4), (colours[box.label], 2)):
+            draw.line([*ring, *ring[:2]], fill=colour, width=width, joint="curve")
     return panel
 
 
