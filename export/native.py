@@ -81,9 +81,13 @@ def _join_projections(nodes: Sequence[NodeProto]) -> list[NodeProto]:
                 qkv[node.name] = helper.make_node("QKVLinear", inputs, node.input[:3], name=name, domain=DOMAIN)
                 qkv[node.name].attribute.extend(parts[0].attribute)
     gone = {output for node in qkv.values() for output in node.output}
-    return [
-        node for old in nodes if gone.isdisjoint(old.output) for node in (qkv.get(old.name), old) if node is not None
-    ]
+    joined = list[NodeProto]()
+    for node in nodes:
+        if node.name in qkv:
+            joined.append(qkv[node.name])
+        if gone.isdisjoint(node.output):
+            joined.append(node)
+    return joined
 
 
 def _our_node(stock: NodeProto, op: str, inputs: Sequence[str], **attributes: Any) -> NodeProto:

@@ -24,12 +24,8 @@ LARGE_SIDES = 2.0
 
 
 def is_too_large(view: View, question: str, label: str | None) -> bool:
-    """Say whether a view shows too little to be counted at once: of a class that the tower's head knows at which scale.
-
-    Numbers alone: whether there is one at all is asked of the whole, because of a crowd some window sees what is not
-    there (docs/adr/0011).
-    """
-    if aim_of(question) is not Aim.COUNT or label is None or not knows(view, "objects", label):
+    """Say whether a view is too coarse for a class, which the tower's head knows and of which the scale is known."""
+    if label is None or not knows(view, "objects", label):
         return False
     leaf_px, coarsest_px = taught_sides_px(view, question)
     return coarsest_px is not None and longest_side(view.window_px) >= LARGE_SIDES * leaf_px
@@ -50,9 +46,12 @@ def answer(view: View, question: str, progress: Progress | None = None) -> Answe
     # What is decoded, and two pictures of one prompt, are looked at upright alone.
     turned = (is_yes_no(question) or label is not None) and not chain
     budget = Budget(view, progress, view.scene.tta if turned else 1)
-    # Boxes of the whole, where no window is paid for, count worse than one look does.
-    allowed = budget.allows(len(cut_quarters(view.window_px)))
-    closer = settings.zoom != "large" or (allowed and is_too_large(view, question, label))
-    if settings.zoom == "off" or aim is Aim.WHOLE or not closer:
+    closer = settings.zoom != "off" and aim is not Aim.WHOLE
+    if settings.zoom == "large":
+        # Numbers alone, for in a crowd some window sees what is not there; and only if windows can be paid for, since
+        # boxes of the whole count worse than one look does (docs/adr/0011).
+        paid = budget.allows(len(cut_quarters(view.window_px)))
+        closer = aim is Aim.COUNT and paid and is_too_large(view, question, label)
+    if not closer:
         return budget.pay(look_once(view, question)), []
     return (Chain(view, question, budget) if chain else Search(view, question, aim, label, budget)).run()

@@ -11,8 +11,8 @@
 #include "ort_api.h"
 
 constexpr int kMostThreads = 64;
-constexpr int kPiecesOfThread = 4;            // of a phase, at least; larger ones read faster
-constexpr int64_t kPieceProducts = 1 << 24;   // of a piece, at most; of smaller ones a late thread holds up less
+constexpr int kPiecesOfThread = 4;            // of a phase, at least: few and large ones are read fastest
+constexpr int64_t kPieceProducts = 1 << 24;   // of a piece, at most: a late thread holds up no more than that
 constexpr int kPatience = 500;                // pauses before a waiting thread lets others run: some 20 us
 constexpr int64_t kInlineProducts = 1 << 19;  // below, waking another thread costs more than it saves
 

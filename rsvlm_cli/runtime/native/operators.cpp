@@ -54,19 +54,24 @@ float* multiply(const Matrix& weight, int64_t first, int64_t step, const Activat
   return out;
 }
 
-// Multiplies the rows of a weight, kRows to a piece, and has put(token, row, values, n) keep what comes of n neighbouring
-// ones. With many tokens kTiles tiles are made before they are kept, so that longer pieces of each token's results are
-// written together.
+// Rows of a weight that are multiplied before they are kept: with many tokens kTiles tiles of them, so that longer pieces
+// of each token's results are written together.
+int64_t rows_together(int n_tokens) { return kRows * (n_tokens > kFew ? kTiles : 1); }
+
+int64_t count_pieces(const Matrix& weight, int n_tokens) {
+  return (weight.rows + rows_together(n_tokens) - 1) / rows_together(n_tokens);
+}
+
+// Multiplies a piece of the rows of a weight, and has put(token, row, values, n) keep what comes of n neighbouring ones.
 template <class Put>
 struct Rows {
   const Matrix& weight;
   const Activations& a;
   const Put& put;
 
-  int64_t step() const { return kRows * (a.n_tokens > kFew ? kTiles : 1); }
-  int64_t pieces() const { return (weight.rows + step() - 1) / step(); }
   void operator()(int64_t piece) const {
-    const int64_t first = piece * step(), present = std::min(step(), weight.rows - first);
+    const int64_t together = rows_together(a.n_tokens), first = piece * together;
+    const int64_t present = std::min(together, weight.rows - first);
     const float* tiles[kTiles];
     for (int64_t t = 0; t * kRows < present; t++) {
       tiles[t] = multiply(weight, first + t * kRows, 1, a, static_cast<int>(t));
@@ -136,7 +141,7 @@ struct Mlp {
     };
     const Rows last_half{down, h, put};
     return in_phases(context, 3 * n * hidden * width, Phase{n, round_x}, Phase{width / kRows, first_half},
-                     Phase{n, round_inner}, Phase{last_half.pieces(), last_half});
+                     Phase{n, round_inner}, Phase{count_pieces(down, n), last_half});
   }
 };
 
@@ -222,7 +227,7 @@ OrtStatus* run_linear(const char* op, OrtKernelContext* context, const Scheme& s
       kernels->quantise(weights[0], x.as<float>() + (start + m) * columns, a, static_cast<int>(m));
     };
     int64_t pieces = 0;
-    for (const Matrix& weight : weights) pieces += Rows{weight, a, round_x}.pieces();
+    for (const Matrix& weight : weights) pieces += count_pieces(weight, n);
     const auto multiply_rows = [&](int64_t piece) {
       for (int i = 0; i < kLayers; i++) {
         const Matrix& weight = weights[i];
@@ -231,9 +236,9 @@ OrtStatus* run_linear(const char* op, OrtKernelContext* context, const Scheme& s
           float* to = outputs[i] + (start + m) * weight.rows + row;
           for (int64_t r = 0; r < present; r++) to[r] = values[r] + (bias ? bias[row + r] : 0.0f);
         };
-        const Rows rows{weight, a, put};
-        if (piece < rows.pieces()) return rows(piece);
-        piece -= rows.pieces();
+        const int64_t of_this = count_pieces(weight, n);
+        if (piece < of_this) return Rows{weight, a, put}(piece);
+        piece -= of_this;
       }
     };
     auto* status = in_phases(context, n * all_rows * columns, Phase{n, round_x}, Phase{pieces, multiply_rows});
